@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Asks NSS about users and groups for the PAM module, in bounded memory. Reentrant calls only, no globals;
+ * libc only.
+ */
+
+#include <errno.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "membership.h"
+
+#define RECORD_MIN ((size_t) 4 * 1024)
+#define RECORD_MAX ((size_t) 4 * 1024 * 1024) /* bytes of a passwd or group record: some 100,000 members */
+
+void membership_free(struct membership *membership) {
+        if (!membership)
+                return;
+        free(membership->gids);
+        free(membership->record);
+        free(membership);
+}
+
+/* getpwnam(3): "if the given name was not found", any of these. */
+static bool is_not_found(int error) {
+        return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
+}
+
+/* 1, 0 when there is no such account, or a negative errno. *ret points into *ret_record. */
+static int find_account(const char *name, struct passwd *ret, char **ret_record) {
+        for (size_t size = RECORD_MIN; size <= RECORD_MAX; size *= 4) {
+                _cleanup_free_ char *record = NULL;
+                struct passwd account, *found = NULL;
+                int error;
+
+                record = malloc(size);
+                if (!record)
+                        return -ENOMEM;
+                error = getpwnam_r(name, &account, record, size, &found);
+                if (error == ERANGE)
+                        continue;
+                if (!found)
+                        return is_not_found(error) ? 0 : -abs(error);
+                *ret = account;
+                *ret_record = TAKE_PTR(record);
+                return 1;
+        }
+        return -EOVERFLOW;
+}
+
+static int find_group(const char *name, gid_t *ret) {
+        for (size_t size = RECORD_MIN; size <= RECORD_MAX; size *= 4) {
+                _cleanup_free_ char *record = NULL;
+                struct group group, *found = NULL;
+                int error;
+
+                record = malloc(size);
+                if (!record)
+                        return -ENOMEM;
+                error = getgrnam_r(name, &group, record, size, &found);
+                if (error == ERANGE)
+                        continue;
+                if (!found)
+                        return is_not_found(error) ? 0 : -abs(error);
+                *ret = group.gr_gid;
+                return 1;
+        }
+        return -EOVERFLOW;
+}
+
+int membership_load(const char *user, struct membership **ret) {
+        _cleanup_(membership_freep) struct membership *membership = NULL;
+        struct passwd account = { .pw_gid = (gid_t) -1 };
+        int r, n = NGROUPS_MAX;
+
+        membership = calloc(1, sizeof(*membership));
+        if (!membership)
+                return -ENOMEM;
+
+        r = find_account(user, &account, &membership->record);
+        if (r < 0)
+                return r;
+        membership->known = r > 0;
+        membership->name = membership->known ? account.pw_name : user;
+
+        membership->gids = malloc(NGROUPS_MAX * sizeof(gid_t));
+        if (!membership->gids)
+                return -ENOMEM;
+        if (getgrouplist(membership->name, account.pw_gid, membership->gids, &n) < 0 || n < 0 ||
+            n > NGROUPS_MAX)
+                return -EOVERFLOW;
+        membership->n_gids = (size_t) n;
+
+        *ret = TAKE_PTR(membership);
+        return 0;
+}
+
+int membership_has_group(const struct membership *membership, const char *group) {
+        gid_t gid = (gid_t) -1;
+        int r;
+
+        r = find_group(group, &gid);
+        if (r <= 0)
+                return r;
+        for (size_t i = 0; i < membership->n_gids; i++)
+                if (membership->gids[i] == gid)
+                        return 1;
+        return 0;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEYROTA_AUDIT_H
+#define KEYROTA_AUDIT_H
+
+/*
+ * One structured journal record for every change of a key and every credential served or refused; never key
+ * bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a missing
+ * one is noticed (sd_journal_sendv(3) does neither). audit.c calls libc only; audit-seen.c, which reads the
+ * journal, libsystemd.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum audit_event {
+        AUDIT_KEY_CREATED,      /* before the key is stored: what is on no record does not come to be */
+        AUDIT_SECRET_COMMITTED, /* a new generation of the secret is durable; audit_seen_generations() looks for this one */
+        AUDIT_CREDENTIAL_SERVED,
+        AUDIT_CREDENTIAL_REFUSED,
+        AUDIT_SECRET_READ,    /* keyrota read */
+        AUDIT_POLICY_REFUSED, /* a broken policy */
+        AUDIT_STORE_REFUSED,  /* a torn, forged, foreign or old stored file */
+        AUDIT_EVENT_COUNT,
+};
+
+/* The records' MESSAGE_ID=, explained in units/keyrota.catalog. */
+#define AUDIT_KEY_CREATED_ID "db49f3fffd024d0da147b14e3454a094"
+#define AUDIT_SECRET_COMMITTED_ID "e157d1388eca47d8af7c87453842775e"
+#define AUDIT_CREDENTIAL_SERVED_ID "b0dde88bee1b4e1ab3e3b3fc408a8cb9"
+#define AUDIT_CREDENTIAL_REFUSED_ID "21d0f0e0f4e6414e8f06517b28608a0d"
+#define AUDIT_SECRET_READ_ID "7362d735d31148809c72ac58066e26dd"
+#define AUDIT_POLICY_REFUSED_ID "f2422e15d97b4706b3b3a08be475599f"
+#define AUDIT_STORE_REFUSED_ID "467db4548b4646bc9f388fad31a61646"
+
+/* NULL and 0 members are left out of the record. */
+struct audit_record {
+        const char *environment, *name, *algorithm;
+        const char *kids;       /* one, or several with commas */
+        uint64_t generation;
+        const char *unit;       /* who asked */
+        const char *invocation; /* its invocation id */
+        const char *credential;
+        const char *reason;     /* why refused, in words */
+        const char *file;
+        pid_t pid;              /* the peer: journald adds its own facts about it as OBJECT_* */
+        bool has_uid;
+        uid_t uid;
+};
+
+/* 0, or a negative errno when the record was not taken within a second (-ENOENT: no journal; -ETIMEDOUT: it is
+ * stuck). After a time-out the next records do not wait until the journal has taken one again, so that many callers
+ * are not held up in turn. */
+int audit_write(enum audit_event event, const struct audit_record *record);
+
+/* Notes durably for this boot (PATH_AUDIT_MISSING) that a record could not be written; audit_missing() counts those notes. */
+void audit_note_missing(enum audit_event event, const struct audit_record *record, int error);
+int audit_missing(uint64_t *ret_count);
+
+/* Calls each() for the secret-committed records of the system's journal, newest first; a result < 0 of each() ends the
+ * walk and is returned. Ends after two seconds with -ETIMEDOUT, when only the newest have been told. */
+int audit_seen_generations(
+                int (*each)(const char *environment, const char *name, uint64_t generation, void *userdata), void *userdata);
+
+#endif

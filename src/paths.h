@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEYROTA_PATHS_H
+#define KEYROTA_PATHS_H
+
+/*
+ * Where everything lies. The three directories come from configure; all paths are absolute inside the
+ * tree that is acted on (see tree.h).
+ */
+
+/* Set by the Makefile from configure: CONFIG_DIR (/etc/keyrota), VENDOR_DIR (/usr/lib/keyrota), STATE_DIR (/var/lib/keyrota), RUN_DIR (/run/keyrota). */
+
+#define PATH_CONFIG CONFIG_DIR "/keyrota.conf"
+#define PATH_MACHINE_INFO "/etc/machine-info"
+#define POLICY_DIRECTORY "policy.d"
+
+#define PATH_STATE STATE_DIR
+#define PATH_KEK STATE_DIR "/kek.cred"
+#define PATH_DELIVERIES STATE_DIR "/deliveries"
+#define PATH_HOST_KEY "/var/lib/systemd/credential.secret"
+
+#define PATH_RUN RUN_DIR
+#define PATH_JWKS RUN_DIR "/jwks"
+#define PATH_CREDENTIAL_SOCKET RUN_DIR "/credential/socket"
+#define PATH_ACCESS RUN_DIR "/access"
+#define PATH_AUDIT_MISSING RUN_DIR "/audit/missing"
+#define PATH_RSA_PENDING RUN_DIR "/rsa-pending"
+
+#define KEYRING_NAME "keyrota"
+#define KEK_CREDENTIAL "keyrota-kek"
+
+#endif

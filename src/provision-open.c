@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Opens all that a run needs: policies, key-encryption key, store, keyring. */
+
+#include <errno.h>
+#include <string.h>
+
+#include "bus.h"
+#include "log.h"
+#include "paths.h"
+#include "provision-run.h"
+
+#define LOCK_WAIT 90 /* seconds that another run is waited for */
+
+void run_clear(struct run *run) {
+        for (size_t i = 0; run->items && i < run->policies->n_policies; i++) {
+                item_done(&run->items[i]);
+                policy_free(run->items[i].last_good);
+        }
+        free(run->items);
+        free(run->batch);
+        free(run->rsa);
+        publication_free(run->publication);
+        seen_free(run->seen);
+        store_names_free(run->stored, run->n_stored);
+        store_free(run->store);
+        kek_free(run->kek);
+        policy_set_free(run->policies);
+}
+
+bool run_has_policy(const struct run *run, const char *name) {
+        size_t low = 0, high = run->policies->n_policies;
+
+        while (low < high) {
+                size_t middle = low + (high - low) / 2;
+                int order = strcmp(name, run->policies->policies[middle]->name);
+
+                if (order == 0)
+                        return true;
+                if (order < 0)
+                        high = middle;
+                else
+                        low = middle + 1;
+        }
+        return false;
+}
+
+static int load_policies(struct run *run) {
+        struct diagnostics diagnostics = {};
+        unsigned version;
+        int r;
+
+        r = policy_load_all(run->context->tree, &run->policies, &diagnostics);
+        if (r >= 0 && context_is_host(run->context) && policy_set_wants_reload(run->policies) && bus_systemd_version(&version) >= 0)
+                r = policy_check_reload(run->policies, version, &diagnostics);
+        log_diagnostics(&diagnostics);
+        diagnostics_clear(&diagnostics);
+        if (r < 0) {
+                log_error("cannot read the policies: %s", strerror(-r));
+                return r;
+        }
+        run->policy_wrong = !run->policies->config.valid;
+        /* Should keyrota.conf be broken, the stricter of its possible meanings is the safe one. */
+        run->context->audit_required = run->policies->config.audit_required || !run->policies->config.valid;
+        return 0;
+}
+
+int provision_setup(const struct context *context, enum seal_with seal_with) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        r = kek_create(context->tree, seal_with, &reason);
+        if (r == -EEXIST)
+                return 0;
+        if (r < 0) {
+                log_error("cannot make the key-encryption key: %s", reason ? reason : strerror(-r));
+                return r;
+        }
+        log_info("made the key-encryption key " PATH_KEK);
+        return 1;
+}
+
+/* A store without its KEK has lost it: a new one would not open what is there. */
+static int make_kek(struct run *run) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        r = store_open(run->context->tree, NULL, false, 0, &run->store, &reason);
+        if (r >= 0)
+                r = store_list(run->store, &run->stored, &run->n_stored);
+        if (r < 0) {
+                log_error("cannot open the store: %s", reason ? reason : strerror(-r));
+                return r;
+        }
+        if (run->n_stored > 0) {
+                log_error(PATH_KEK " is gone, though %zu secrets are sealed under it; restore it from a backup", run->n_stored);
+                return -ENOKEY;
+        }
+        store_names_free(run->stored, run->n_stored);
+        run->stored = NULL;
+        store_free(run->store);
+        run->store = NULL;
+        return provision_setup(run->context, run->policies->config.seal_with);
+}
+
+static int open_store(struct run *run) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        r = kek_load(run->context->tree, &run->kek, &reason);
+        if (r == -ENOENT) {
+                r = make_kek(run);
+                if (r < 0)
+                        return r;
+                r = kek_load(run->context->tree, &run->kek, &reason);
+        }
+        if (r < 0) {
+                log_error("cannot open the key-encryption key: %s", reason ? reason : strerror(-r));
+                return r;
+        }
+        r = store_open(run->context->tree, run->kek, true, LOCK_WAIT, &run->store, &reason);
+        if (r >= 0)
+                r = store_list(run->store, &run->stored, &run->n_stored);
+        if (r < 0)
+                log_error("cannot open the store: %s", reason ? reason : strerror(-r));
+        return r;
+}
+
+static int note_generation(const char *environment, const char *name, uint64_t generation, void *userdata) {
+        char secret[PUBLISH_SECRET_MAX];
+
+        return seen_add(userdata, publish_secret_name(environment, name, secret), generation);
+}
+
+/* The keyring knows the newest generation of all that it holds. Of what it does not hold, after a boot or for a new policy, the journal may. */
+static int open_publication(struct run *run) {
+        _cleanup_free_ char *reason = NULL;
+        bool all_seen = true;
+        int r;
+
+        r = seen_new(&run->seen);
+        if (r < 0)
+                return log_oom();
+        r = publication_new(run->context, run->seen, &run->publication, &reason);
+        if (r < 0) {
+                log_error("%s", reason ? reason : strerror(-r));
+                return r;
+        }
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                const struct policy *policy = run->policies->policies[i];
+                char secret[PUBLISH_SECRET_MAX];
+
+                if (!policy->valid ||
+                    seen_generation(run->seen, publish_secret_name(policy->environment, policy->name, secret)) == 0)
+                        all_seen = false;
+        }
+        if (!all_seen && context_is_host(run->context)) {
+                r = audit_seen_generations(note_generation, run->seen);
+                if (r < 0)
+                        log_warning("cannot compare the store with the journal: %s", strerror(-r));
+        }
+        r = publication_set_audit(run->publication, run->policies->config.valid ? run->context->audit_required : -1, &reason);
+        if (r < 0)
+                log_error("%s", reason ? reason : strerror(-r));
+        return r;
+}
+
+static int allocate_items(struct run *run) {
+        size_t n = run->policies->n_policies;
+
+        run->items = calloc(n + 1, sizeof(*run->items));
+        run->rsa = calloc(n + 1, sizeof(*run->rsa));
+        run->batch = calloc(PROVISION_BATCH, sizeof(*run->batch));
+        if (!run->items || !run->rsa || !run->batch)
+                return log_oom();
+        for (size_t i = 0; i < n; i++)
+                run->items[i].written = run->policies->policies[i];
+        return 0;
+}
+
+/* --replace=typo must not pass for done. */
+static int check_names(const struct run *run, char *const names[], size_t n, const char *option) {
+        for (size_t i = 0; i < n; i++)
+                if (!run_has_policy(run, names[i])) {
+                        log_error("%s=%s: there is no policy of that name", option, names[i]);
+                        return -ENOENT;
+                }
+        return 0;
+}
+
+int run_open(struct run *run) {
+        const struct provision_options *options = run->options;
+
+        if (load_policies(run) < 0 || allocate_items(run) < 0 ||
+            check_names(run, options->replace, options->n_replace, "--replace") < 0 ||
+            check_names(run, options->accept_older, options->n_accept_older, "--accept-older") < 0 ||
+            open_store(run) < 0)
+                return -EIO;
+        return open_publication(run);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What else tells of a run. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "access.h"
+#include "deliveries.h"
+#include "log.h"
+#include "paths.h"
+#include "provision-run.h"
+
+/* Secrets whose policy was removed: nothing of them is destroyed, and their public keys go on verifying. */
+static void publish_retired(struct run *run) {
+        for (size_t i = 0; i < run->n_stored; i++) {
+                const struct store_name *stored = &run->stored[i];
+                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+                _cleanup_free_ char *reason = NULL;
+                int r;
+
+                if (run_has_policy(run, stored->name))
+                        continue;
+                r = store_load(run->store, stored->environment, stored->name, &keyset, &reason);
+                if (r >= 0)
+                        r = publication_add_retired(run->publication, keyset, run->now, &reason);
+                if (r < 0) {
+                        log_warning("%s/%s has no policy any more, and %s", stored->environment, stored->name,
+                                    reason ? reason : strerror(-r));
+                        (void) publication_keep(run->publication, stored->name);
+                }
+        }
+}
+
+/* What is run of each policy: as written where that is good, else as it last worked; NULL where neither is known. */
+static const struct policy *effective(const struct item *item) {
+        return item->policy ? item->policy : item->written->valid ? item->written : NULL;
+}
+
+/* The generator's memory of who gets what. Of a policy that nothing good is known of now, what was remembered stays. */
+static int remember_deliveries(struct run *run) {
+        _cleanup_(deliveries_clear) struct deliveries now = {}, before = {};
+        int r;
+
+        r = deliveries_load(run->context->tree, &before);
+        if (r == -ENOMEM)
+                return r;
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                const struct item *item = &run->items[i];
+
+                r = effective(item) ? deliveries_add_policy(&now, effective(item)) : 0;
+                for (size_t j = 0; r >= 0 && !effective(item) && j < before.n_lines; j++)
+                        if (strcmp(before.lines[j].secret, item->written->name) == 0)
+                                r = deliveries_add(&now, &before.lines[j]);
+                if (r < 0)
+                        return r;
+        }
+        return deliveries_save(run->context->tree, &now);
+}
+
+/* Who may hold what, for the PAM module. */
+static int publish_access(struct run *run) {
+        _cleanup_free_ const struct policy **policies = calloc(run->policies->n_policies + 1, sizeof(*policies));
+        _cleanup_free_ char *text = NULL;
+        size_t n = 0;
+        int r;
+
+        if (!policies)
+                return -ENOMEM;
+        for (size_t i = 0; i < run->policies->n_policies; i++)
+                if (effective(&run->items[i]))
+                        policies[n++] = effective(&run->items[i]);
+        r = access_format(policies, n, &text);
+        return r < 0 ? r : tree_update_file(run->context->tree, PATH_ACCESS, text, strlen(text), 0600, false);
+}
+
+/* Removes a file of RUN_DIR, if it is there. */
+static int remove_file(const struct run *run, const char *path) {
+        _cleanup_close_ int file = -EBADF, folder = -EBADF;
+
+        file = tree_open_path(run->context->tree, path, O_PATH | O_NOFOLLOW, 0);
+        if (file < 0)
+                return file == -ENOENT ? 0 : file;
+        folder = tree_open_path(run->context->tree, PATH_RUN, O_PATH | O_DIRECTORY, 0);
+        if (folder < 0)
+                return folder;
+        return unlinkat(folder, strrchr(path, '/') + 1, 0) < 0 ? -errno : 0;
+}
+
+int run_write_tables(struct run *run) {
+        int r;
+
+        publish_retired(run);
+        r = remember_deliveries(run);
+        if (r < 0) {
+                log_error("cannot write " PATH_DELIVERIES ": %s", strerror(-r));
+                return r;
+        }
+        r = run->context->ring ? publish_access(run) : 0;
+        if (r < 0) {
+                log_error("cannot write " PATH_ACCESS ": %s; nobody is let in by pam_keyrota", strerror(-r));
+                (void) remove_file(run, PATH_ACCESS); /* an old table would let in whom no policy names any more */
+        }
+        return r;
+}
+
+static int write_pending(struct run *run) {
+        _cleanup_free_ char *text = NULL;
+        size_t size = 0;
+        FILE *stream;
+        int r = 0;
+
+        stream = open_memstream(&text, &size);
+        if (!stream)
+                return -ENOMEM;
+        for (size_t i = 0; r >= 0 && i < run->n_rsa; i++) {
+                r = publication_keep(run->publication, run->rsa[i]->written->name);
+                (void) fprintf(stream, "%s\n", run->rsa[i]->written->name);
+        }
+        if (fclose(stream) != 0 || r < 0)
+                return -ENOMEM;
+        return tree_update_file(run->context->tree, PATH_RSA_PENDING, text, size, 0644, false);
+}
+
+int run_note_pending(struct run *run) {
+        int r;
+
+        if (!run->context->ring)
+                return 0;
+        r = run->options->defer_rsa && run->n_rsa > 0 ? write_pending(run) : remove_file(run, PATH_RSA_PENDING);
+        if (r < 0)
+                log_error("cannot write " PATH_RSA_PENDING ": %s", strerror(-r));
+        return r;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* One run over all policies. A program's part: it logs. May call every module. */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "keygen.h"
+#include "lifecycle.h"
+#include "log.h"
+#include "provision-run.h"
+
+static void make_key_and_stage(struct run *run, struct item *item) {
+        struct jwk *jwk = NULL;
+        int r;
+
+        r = jwk_generate(item->policy->algorithm, item->policy->size, &jwk);
+        if (r < 0)
+                log_error("%s: OpenSSL cannot make an %s key: %s", item->written->file,
+                          algorithm_info(item->policy->algorithm)->name, strerror(-r));
+        else
+                r = item_add_key(run, item, jwk);
+        if (r < 0)
+                item_give_up(run, item);
+        else
+                item_stage(run, item);
+}
+
+static bool is_rsa(const struct policy *policy) {
+        return algorithm_info(policy->algorithm)->key_type == KEY_TYPE_RSA;
+}
+
+/* Was the policy edited since it was last stored? */
+static bool is_edited(const struct item *item) {
+        _cleanup_free_ char *text = NULL;
+
+        return item->store_again || !item->keyset->policy || policy_format(item->policy, &text) < 0 || strcmp(text, item->keyset->policy) != 0;
+}
+
+static void provision_item(struct run *run, struct item *item) {
+        struct lifecycle_event event;
+        uint64_t random = 0;
+
+        if (item_load(run, item) < 0)
+                return;
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t) sizeof(random))
+                random = (uint64_t) run->now; /* it draws the jitter, nothing secret */
+        lifecycle_advance(item->policy, item->keyset, run->now, random, &event);
+        item->times = event.times;
+        if (event.create && is_rsa(item->policy))
+                run->rsa[run->n_rsa++] = item;
+        else if (event.create)
+                make_key_and_stage(run, item);
+        else if (is_edited(item))
+                item_stage(run, item);
+        else
+                item_publish(run, item);
+}
+
+/* RSA keys take long to find, so they come after everything else is published, and each is published as soon as it is there. */
+static int make_rsa_keys(struct run *run) {
+        _cleanup_free_ struct keygen_order *orders = NULL;
+        _cleanup_(keygen_freep) struct keygen *keygen = NULL;
+        struct jwk *jwk;
+        size_t index;
+        int r, error;
+
+        if (run->n_rsa == 0)
+                return 0;
+        orders = calloc(run->n_rsa, sizeof(*orders));
+        if (!orders)
+                return log_oom();
+        for (size_t i = 0; i < run->n_rsa; i++)
+                orders[i] = (struct keygen_order) { run->rsa[i]->policy->algorithm, run->rsa[i]->policy->size };
+        r = keygen_start(orders, run->n_rsa, &keygen);
+        if (r < 0) {
+                log_error("cannot start making RSA keys: %s", strerror(-r));
+                return r;
+        }
+        while (keygen_next(keygen, &index, &jwk, &error) > 0) {
+                struct item *item = run->rsa[index];
+
+                if (error < 0)
+                        log_error("%s: OpenSSL cannot make an RSA key: %s", item->written->file, strerror(-error));
+                else
+                        error = item_add_key(run, item, jwk);
+                if (error < 0) {
+                        item_give_up(run, item);
+                        continue;
+                }
+                item_stage(run, item);
+                run_commit(run);
+        }
+        return 0;
+}
+
+static int provision_all(struct run *run) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        for (size_t i = 0; i < run->policies->n_policies; i++)
+                provision_item(run, &run->items[i]);
+        run_commit(run);
+        r = run_write_tables(run);
+        if (r >= 0 && !run->options->defer_rsa)
+                r = make_rsa_keys(run);
+        if (r >= 0)
+                r = run_note_pending(run);
+        if (r < 0)
+                return r;
+        r = publication_sweep(run->publication, &reason);
+        if (r < 0)
+                log_error("%s", reason ? reason : strerror(-r));
+        return r;
+}
+
+int provision(struct context *context, const struct provision_options *options) {
+        _cleanup_(run_clear) struct run run = { .context = context, .options = options, .now = time(NULL) };
+
+        if (run_open(&run) < 0 || provision_all(&run) < 0 || run.n_failed > 0)
+                return EXIT_FAILURE;
+        return run.policy_wrong ? EXIT_POLICY : EXIT_SUCCESS;
+}

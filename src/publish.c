@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Keyring entries and JWKS files. May call render, keyring, tree. */
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <search.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lifecycle.h"
+#include "paths.h"
+#include "publish.h"
+#include "reason.h"
+#include "render.h"
+#include "tree.h"
+
+#define JWKS_SUFFIX ".json"
+#define AUDIT_ENTRY "config:audit"
+
+struct publication {
+        const struct context *context;
+        keyring_serial ring;
+        void *wanted; /* tsearch(3) set of descriptions that stay */
+        void *kept;   /* names of secrets of which everything stays */
+        void *jwks;   /* names of secrets whose JWKS file stays */
+};
+
+static int compare(const void *a, const void *b) {
+        return strcmp(a, b);
+}
+
+static int set_add(void **set, const char *text) {
+        _cleanup_free_ char *copy = strdup(text);
+        char **found;
+
+        if (!copy)
+                return -ENOMEM;
+        found = tsearch(copy, set, compare);
+        if (!found)
+                return -ENOMEM;
+        if (*found == copy)
+                copy = NULL; /* now the set's */
+        return 0;
+}
+
+static bool set_has(void *const *set, const char *text) {
+        return tfind(text, set, compare);
+}
+
+const char *publish_secret_name(const char *environment, const char *name, char buffer[static PUBLISH_SECRET_MAX]) {
+        (void) snprintf(buffer, PUBLISH_SECRET_MAX, "%s/%s", environment, name);
+        return buffer;
+}
+
+static int note_entry(const char *description _unused_, const struct keyring_header *header, void *userdata) {
+        return header ? seen_add(userdata, header->secret, header->generation) : 0;
+}
+
+int publication_new(const struct context *context, struct seen *seen, struct publication **ret, char **ret_reason) {
+        _cleanup_(publication_freep) struct publication *publication = NULL;
+        _cleanup_close_ int run = -EBADF, jwks = -EBADF;
+        int r;
+
+        publication = calloc(1, sizeof(*publication));
+        if (!publication)
+                return -ENOMEM;
+        publication->context = context;
+        if (context->ring) {
+                r = keyring_open(context->ring, true, &publication->ring);
+                if (r == -EPERM)
+                        return reason_set(r, ret_reason,
+                                    "the kernel keyring \"%s\" is not root's alone; remove it (keyctl unlink) and provision again",
+                                    context->ring);
+                if (r < 0)
+                        return reason_set(r, ret_reason, "cannot open the kernel keyring \"%s\": %s", context->ring, strerror(-r));
+                r = keyring_foreach(publication->ring, note_entry, seen);
+                if (r < 0)
+                        return reason_set(r, ret_reason, "cannot list the kernel keyring \"%s\": %s", context->ring, strerror(-r));
+
+                run = tree_make_directory(context->tree, PATH_RUN, 0755);
+                jwks = run < 0 ? run : tree_make_directory(context->tree, PATH_JWKS, 0755);
+                if (jwks < 0)
+                        return reason_set(jwks, ret_reason, "cannot make " PATH_JWKS ": %s", strerror(-jwks));
+        }
+        *ret = TAKE_PTR(publication);
+        return 0;
+}
+
+void publication_free(struct publication *publication) {
+        if (!publication)
+                return;
+        tdestroy(publication->wanted, free);
+        tdestroy(publication->kept, free);
+        tdestroy(publication->jwks, free);
+        free(publication);
+}
+
+/* Comma-separated, the active key first. */
+static void format_kids(const struct keyset *keyset, enum use use, int64_t now, char *buffer, size_t size) {
+        const struct key *active = keyset_active(keyset, now);
+        size_t length = 0;
+
+        (void) snprintf(buffer, size, "%s", active ? jwk_kid(active->jwk) : "-");
+        for (size_t i = 0; use == USE_VERIFY && i < keyset->n_keys; i++) {
+                if (&keyset->keys[i] == active || key_state_at(keyset, i, now) == KEY_DESTROYED)
+                        continue;
+                length = strlen(buffer);
+                (void) snprintf(buffer + length, size - length, ",%s", jwk_kid(keyset->keys[i].jwk));
+        }
+}
+
+static int publish_entry(
+                struct publication *publication, const char *description, const struct keyset *keyset,
+                enum use use, enum format format, bool newline, int64_t now, char **ret_reason) {
+
+        _cleanup_(secret_freep) struct secret *bytes = NULL;
+        struct keyring_header header = { .generation = keyset->generation };
+        int r;
+
+        r = set_add(&publication->wanted, description);
+        if (r < 0)
+                return r;
+        r = render(keyset, use, format, newline, now, &bytes);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot render %s as %s: %s", description, format_to_string(format), strerror(-r));
+        publish_secret_name(keyset->environment, keyset->name, header.secret);
+        format_kids(keyset, use, now, header.kids, sizeof(header.kids));
+        r = keyring_publish(publication->ring, description, &header, bytes);
+        if (r == -E2BIG)
+                return reason_set(r, ret_reason, "%s: %zu bytes are more than a kernel key holds (%d); use another format or smaller keys",
+                            description, bytes->size, KEYRING_PAYLOAD_MAX);
+        if (r == -EDQUOT)
+                return reason_set(r, ret_reason, "%s: the kernel's quota of root's keys is used up; see /proc/sys/kernel/keys/root_maxbytes",
+                            description);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot publish %s: %s", description, strerror(-r));
+        return 0;
+}
+
+static int publish_jwks(struct publication *publication, const struct keyset *keyset, int64_t now, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *bytes = NULL;
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = set_add(&publication->jwks, keyset->name);
+        if (r < 0)
+                return r;
+        if (asprintf(&path, PATH_JWKS "/%s" JWKS_SUFFIX, keyset->name) < 0) {
+                path = NULL;
+                return -ENOMEM;
+        }
+        r = render(keyset, USE_VERIFY, FORMAT_JWKS, true, now, &bytes);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot render %s: %s", path, strerror(-r));
+        r = tree_update_file(publication->context->tree, path, bytes->data, bytes->size, 0644, false);
+        return r < 0 ? reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r)) : 0;
+}
+
+static bool is_symmetric(const struct keyset *keyset) {
+        return keyset->n_keys > 0 && algorithm_is_symmetric(jwk_algorithm(keyset->keys[0].jwk));
+}
+
+/* The first failure is the one that is told; what can be published is published all the same. */
+static void keep_first(int *first, char **first_reason, int r, char **reason) {
+        if (r < 0 && *first >= 0) {
+                *first = r;
+                *first_reason = TAKE_PTR(*reason);
+        }
+        free(*reason);
+        *reason = NULL;
+}
+
+int publication_add(struct publication *publication, const struct policy *policy, const struct keyset *keyset, int64_t now, char **ret_reason) {
+        static const struct { enum use use; enum format format; } whole[] = {
+                { USE_SIGN, FORMAT_JWK },
+                { USE_VERIFY, FORMAT_JWKS },
+        };
+        char description[KEYRING_DESCRIPTION_MAX];
+        char *reason = NULL;
+        int first = 0;
+
+        if (!publication->context->ring)
+                return 0;
+        for (size_t i = 0; i < ELEMENTSOF(whole); i++) {
+                (void) snprintf(description, sizeof(description), "secret:%s/%s/%s", keyset->environment, keyset->name,
+                                use_to_string(whole[i].use));
+                keep_first(&first, ret_reason,
+                           publish_entry(publication, description, keyset, whole[i].use, whole[i].format, false, now, &reason),
+                           &reason);
+        }
+        for (size_t i = 0; i < policy->n_deliveries; i++) {
+                const struct delivery *delivery = &policy->deliveries[i];
+
+                if (!delivery->credential)
+                        continue;
+                (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
+                keep_first(&first, ret_reason,
+                           publish_entry(publication, description, keyset, delivery->use, delivery->format,
+                                         delivery->newline, now, &reason),
+                           &reason);
+        }
+        if (!is_symmetric(keyset))
+                keep_first(&first, ret_reason, publish_jwks(publication, keyset, now, &reason), &reason);
+        return first;
+}
+
+int publication_add_retired(struct publication *publication, const struct keyset *keyset, int64_t now, char **ret_reason) {
+        if (!publication->context->ring || is_symmetric(keyset) || set_has(&publication->jwks, keyset->name))
+                return 0;
+        return publish_jwks(publication, keyset, now, ret_reason);
+}
+
+int publication_keep(struct publication *publication, const char *name) {
+        return set_add(&publication->kept, name);
+}
+
+struct stale {
+        struct publication *publication;
+        char **descriptions;
+        size_t n_descriptions;
+};
+
+static int collect_stale(const char *description, const struct keyring_header *header, void *userdata) {
+        struct stale *stale = userdata;
+        const char *name = header ? strchr(header->secret, '/') : NULL;
+        char **grown;
+
+        if (set_has(&stale->publication->wanted, description))
+                return 0;
+        if (name && set_has(&stale->publication->kept, name + 1))
+                return 0;
+        grown = reallocarray(stale->descriptions, stale->n_descriptions + 1, sizeof(*grown));
+        if (!grown)
+                return -ENOMEM;
+        stale->descriptions = grown;
+        grown[stale->n_descriptions] = strdup(description);
+        if (!grown[stale->n_descriptions])
+                return -ENOMEM;
+        stale->n_descriptions++;
+        return 0;
+}
+
+static int sweep_ring(struct publication *publication) {
+        struct stale stale = { .publication = publication };
+        int r;
+
+        r = keyring_foreach(publication->ring, collect_stale, &stale);
+        for (size_t i = 0; i < stale.n_descriptions; i++) {
+                if (r >= 0)
+                        r = keyring_remove(publication->ring, stale.descriptions[i]);
+                free(stale.descriptions[i]);
+        }
+        free(stale.descriptions);
+        return r;
+}
+
+static void closedirp(DIR **directory) {
+        if (*directory)
+                (void) closedir(*directory);
+}
+
+static int sweep_jwks(struct publication *publication) {
+        _cleanup_(closedirp) DIR *directory = NULL;
+        const struct dirent *entry;
+        int fd;
+
+        fd = tree_open_path(publication->context->tree, PATH_JWKS, O_RDONLY | O_DIRECTORY, 0);
+        if (fd < 0)
+                return fd;
+        directory = fdopendir(fd);
+        if (!directory) {
+                (void) close(fd);
+                return -ENOMEM;
+        }
+        while ((entry = readdir(directory))) {
+                _cleanup_free_ char *name = NULL;
+                size_t length = strlen(entry->d_name), suffix = strlen(JWKS_SUFFIX);
+
+                if (length <= suffix || strcmp(entry->d_name + length - suffix, JWKS_SUFFIX) != 0)
+                        continue;
+                name = strndup(entry->d_name, length - suffix);
+                if (!name)
+                        return -ENOMEM;
+                if (!set_has(&publication->jwks, name) && !set_has(&publication->kept, name) &&
+                    unlinkat(dirfd(directory), entry->d_name, 0) < 0)
+                        return -errno;
+        }
+        return 0;
+}
+
+int publication_sweep(struct publication *publication, char **ret_reason) {
+        int r;
+
+        if (!publication->context->ring)
+                return 0;
+        r = sweep_ring(publication);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot clear the kernel keyring of what no policy asks for: %s", strerror(-r));
+        r = sweep_jwks(publication);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot clear " PATH_JWKS ": %s", strerror(-r));
+        return 0;
+}
+
+int publication_set_audit(struct publication *publication, int required, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *bytes = NULL;
+        const struct keyring_header header = { .secret = "-", .kids = "-" };
+        const char *text = required ? "required" : "best-effort";
+        int r;
+
+        if (!publication->context->ring)
+                return 0;
+        r = set_add(&publication->wanted, AUDIT_ENTRY);
+        if (r >= 0 && required < 0)
+                return 0;
+        if (r >= 0)
+                r = secret_new_from(text, strlen(text), &bytes);
+        if (r >= 0)
+                r = keyring_publish(publication->ring, AUDIT_ENTRY, &header, bytes);
+        return r < 0 ? reason_set(r, ret_reason, "cannot publish %s: %s", AUDIT_ENTRY, strerror(-r)) : 0;
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Compares policies, store, keyring and journal. Changes nothing. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bus.h"
+#include "kek.h"
+#include "keyring.h"
+#include "paths.h"
+#include "publish.h"
+#include "status.h"
+#include "store.h"
+
+/* What was opened, each NULL or negative when it could not be. */
+struct sources {
+        struct kek *kek;
+        struct store *store;
+        struct store_name *stored;
+        size_t n_stored;
+        keyring_serial ring;
+        bool has_ring;
+};
+
+static void sources_clear(struct sources *sources) {
+        store_names_free(sources->stored, sources->n_stored);
+        store_free(sources->store);
+        kek_free(sources->kek);
+}
+
+static _printf_(3, 4) int add_problem(char ***problems, size_t *n, const char *format, ...) {
+        char **grown = reallocarray(*problems, *n + 1, sizeof(*grown));
+        va_list arguments;
+        int r;
+
+        if (!grown)
+                return -ENOMEM;
+        *problems = grown;
+        va_start(arguments, format);
+        r = vasprintf(&grown[*n], format, arguments);
+        va_end(arguments);
+        if (r < 0)
+                return -ENOMEM;
+        (*n)++;
+        return 0;
+}
+
+#define secret_problem(secret, ...) add_problem(&(secret)->problems, &(secret)->n_problems, __VA_ARGS__)
+#define status_problem(status, ...) add_problem(&(status)->problems, &(status)->n_problems, __VA_ARGS__)
+
+static void free_problems(char **problems, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                free(problems[i]);
+        free(problems);
+}
+
+void status_free(struct status *status) {
+        if (!status)
+                return;
+        for (size_t i = 0; i < status->n_secrets; i++) {
+                struct status_secret *secret = &status->secrets[i];
+
+                keyset_free(secret->keyset);
+                free(secret->published);
+                free_problems(secret->problems, secret->n_problems);
+                free(secret->environment);
+                free(secret->name);
+        }
+        free(status->secrets);
+        free_problems(status->problems, status->n_problems);
+        policy_set_free(status->policies);
+        free(status);
+}
+
+static int open_sources(const struct context *context, struct status *status, struct sources *sources) {
+        _cleanup_free_ char *reason = NULL;
+        int r = 0, kek_error;
+
+        kek_error = kek_load(context->tree, &sources->kek, &reason);
+        if (kek_error < 0 && kek_error != -ENOENT)
+                r = status_problem(status, "the key-encryption key cannot be opened: %s", reason ? reason : strerror(-kek_error));
+        if (r < 0)
+                return r;
+
+        free(reason);
+        reason = NULL;
+        r = store_open(context->tree, sources->kek, false, 0, &sources->store, &reason);
+        if (r >= 0)
+                r = store_list(sources->store, &sources->stored, &sources->n_stored);
+        if (r < 0)
+                r = status_problem(status, "the store cannot be read: %s", reason ? reason : strerror(-r));
+        else if (kek_error == -ENOENT)
+                r = sources->n_stored > 0 ? status_problem(status, PATH_KEK " is gone: restore it from a backup") :
+                                            status_problem(status, "there is no key-encryption key yet: run keyrota provision");
+        if (r < 0)
+                return r;
+
+        if (!context->ring)
+                return 0;
+        r = keyring_open(context->ring, false, &sources->ring);
+        sources->has_ring = r >= 0;
+        if (r == -ENOKEY)
+                return status_problem(status, "the kernel keyring is empty: run keyrota provision");
+        return r < 0 ? status_problem(status, "the kernel keyring cannot be opened: %s", strerror(-r)) : 0;
+}
+
+/* The environments under which a secret without a readable policy has keys. */
+static const char *stored_environment(const struct sources *sources, const char *name) {
+        for (size_t i = 0; i < sources->n_stored; i++)
+                if (strcmp(sources->stored[i].name, name) == 0)
+                        return sources->stored[i].environment;
+        return NULL;
+}
+
+static int read_keys(struct sources *sources, struct status_secret *secret) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        if (!sources->store || !sources->kek || !secret->environment)
+                return 0;
+        r = store_load(sources->store, secret->environment, secret->name, &secret->keyset, &reason);
+        if (r == -ENOENT)
+                return secret_problem(secret, "has no key yet: run keyrota provision");
+        return r < 0 ? secret_problem(secret, "%s", reason ? reason : strerror(-r)) : 0;
+}
+
+/* The generation of the entry, 0 when there is none of this secret. */
+static uint64_t published_generation(const struct sources *sources, const struct keyset *keyset, const char *description) {
+        struct keyring_header header;
+        char name[PUBLISH_SECRET_MAX];
+
+        if (keyring_read(sources->ring, description, &header, NULL) < 0 ||
+            strcmp(header.secret, publish_secret_name(keyset->environment, keyset->name, name)) != 0)
+                return 0;
+        return header.generation;
+}
+
+static int compare_deliveries(const struct sources *sources, struct status_secret *secret) {
+        const struct policy *policy = secret->policy;
+        char description[KEYRING_DESCRIPTION_MAX];
+        uint64_t generation;
+        int r;
+
+        secret->published = calloc(policy->n_deliveries + 1, sizeof(*secret->published));
+        if (!secret->published)
+                return -ENOMEM;
+        for (size_t i = 0; sources->has_ring && secret->keyset && i < policy->n_deliveries; i++) {
+                const struct delivery *delivery = &policy->deliveries[i];
+
+                if (!delivery->credential) {
+                        secret->published[i] = true;
+                        continue;
+                }
+                (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
+                generation = published_generation(sources, secret->keyset, description);
+                secret->published[i] = generation == secret->keyset->generation;
+                if (secret->published[i])
+                        continue;
+                r = generation > secret->keyset->generation ?
+                        secret_problem(secret, "the stored file is older than what %s is given: run keyrota provision, which says more",
+                                       delivery->unit) :
+                        secret_problem(secret, "credential %s of %s is not published as stored: run keyrota provision",
+                                       delivery->credential, delivery->unit);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int look_at_policy(const struct context *context, struct status *status, struct sources *sources, struct status_secret *secret) {
+        const struct policy *policy = secret->policy;
+        const struct key *active;
+        const char *environment;
+        int r;
+
+        environment = policy->valid ? policy->environment : stored_environment(sources, policy->name);
+        secret->name = strdup(policy->name);
+        secret->environment = environment ? strdup(environment) : NULL;
+        if (!secret->name || (environment && !secret->environment))
+                return -ENOMEM;
+        if (!policy->valid) {
+                r = secret_problem(secret, "%s", policy->error ? policy->error : "the policy has errors: run keyrota check");
+                if (r < 0)
+                        return r;
+        }
+        r = read_keys(sources, secret);
+        if (r < 0 || !secret->keyset)
+                return r;
+        r = context->ring ? compare_deliveries(sources, secret) : 0;
+        if (r < 0 || !policy->valid)
+                return r;
+        lifecycle_advance(policy, secret->keyset, status->now, 0, &secret->event);
+        active = keyset_active(secret->keyset, status->now);
+        if (active && jwk_algorithm(active->jwk) != policy->algorithm)
+                r = secret_problem(secret, "its policy says %s, its keys are %s: run keyrota check",
+                                   algorithm_info(policy->algorithm)->name, algorithm_info(jwk_algorithm(active->jwk))->name);
+        if (r >= 0 && secret->event.overdue)
+                r = secret_problem(secret, "the cryptoperiod of its active key is over");
+        return r;
+}
+
+static bool has_policy(const struct status *status, const char *name) {
+        for (size_t i = 0; i < status->policies->n_policies; i++)
+                if (strcmp(status->policies->policies[i]->name, name) == 0)
+                        return true;
+        return false;
+}
+
+static int look_at_retired(struct sources *sources, const struct store_name *stored, struct status_secret *secret) {
+        secret->environment = strdup(stored->environment);
+        secret->name = strdup(stored->name);
+        if (!secret->environment || !secret->name)
+                return -ENOMEM;
+        return read_keys(sources, secret);
+}
+
+static int look_at_all(const struct context *context, struct status *status, struct sources *sources) {
+        const struct policy_set *policies = status->policies;
+        int r;
+
+        status->secrets = calloc(policies->n_policies + sources->n_stored + 1, sizeof(*status->secrets));
+        if (!status->secrets)
+                return -ENOMEM;
+        for (size_t i = 0; i < policies->n_policies; i++) {
+                struct status_secret *secret = &status->secrets[status->n_secrets++];
+
+                secret->policy = policies->policies[i];
+                r = look_at_policy(context, status, sources, secret);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < sources->n_stored; i++) {
+                if (has_policy(status, sources->stored[i].name))
+                        continue;
+                r = look_at_retired(sources, &sources->stored[i], &status->secrets[status->n_secrets++]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int look_at_rest(const struct context *context, struct status *status) {
+        int fd;
+
+        if (!status->policies->config.valid)
+                return status_problem(status, PATH_CONFIG " has errors, so every policy goes on as it last worked: run keyrota check");
+        if (!context_is_host(context))
+                return 0;
+        fd = tree_open_path(context->tree, PATH_RSA_PENDING, O_PATH, 0);
+        if (fd >= 0) {
+                (void) close(fd);
+                if (status_problem(status, "RSA keys are still to be made: run keyrota provision") < 0)
+                        return -ENOMEM;
+        }
+        if (audit_missing(&status->records_missing) >= 0 && status->records_missing > 0)
+                return status_problem(status, "%llu audit %s could not be written to the journal since boot",
+                                      (unsigned long long) status->records_missing,
+                                      status->records_missing == 1 ? "record" : "records");
+        return 0;
+}
+
+int status_read(struct context *context, int64_t now, struct status **ret) {
+        _cleanup_(status_freep) struct status *status = NULL;
+        _cleanup_(sources_clear) struct sources sources = {};
+        struct diagnostics diagnostics = {};
+        unsigned version;
+        int r;
+
+        status = calloc(1, sizeof(*status));
+        if (!status)
+                return -ENOMEM;
+        status->now = now;
+        r = policy_load_all(context->tree, &status->policies, &diagnostics);
+        if (r >= 0 && context_is_host(context) && policy_set_wants_reload(status->policies) && bus_systemd_version(&version) >= 0)
+                r = policy_check_reload(status->policies, version, &diagnostics);
+        diagnostics_clear(&diagnostics);
+        if (r >= 0)
+                r = open_sources(context, status, &sources);
+        if (r >= 0)
+                r = look_at_all(context, status, &sources);
+        if (r >= 0)
+                r = look_at_rest(context, status);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(status);
+        return 0;
+}

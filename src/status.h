@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef KEYROTA_STATUS_H
+#define KEYROTA_STATUS_H
+
+/* What is there and what is wrong with it: policies, store, keyring and journal compared. Changes nothing. May call every module but seal's makers. */
+
+#include <stdint.h>
+
+#include "context.h"
+#include "keyset.h"
+#include "lifecycle.h"
+#include "policy.h"
+
+struct status_secret {
+        char *environment; /* NULL: not known */
+        char *name;
+        const struct policy *policy;    /* as written, perhaps broken; NULL: its policy was removed */
+        struct keyset *keyset;          /* NULL: no keys, or they cannot be read */
+        struct lifecycle_event event;   /* of a good policy with keys */
+        bool *published;                /* for each delivery of the policy: is it in the keyring, of this generation? */
+        char **problems;
+        size_t n_problems;
+};
+
+struct status {
+        struct policy_set *policies;
+        struct status_secret *secrets;
+        size_t n_secrets;
+        char **problems; /* of the whole */
+        size_t n_problems;
+        uint64_t records_missing; /* audit records that could not be written since boot */
+        int64_t now;
+};
+
+/* A negative errno only when nothing could be found out. */
+int status_read(struct context *context, int64_t now, struct status **ret);
+void status_free(struct status *status);
+DEFINE_CLEANUP(struct status *, status_free);
+
+#endif

@@ -1,0 +1,49 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Reads private JWKs, one a line, from standard input and prints which of the named files hold bytes of them: each secret member as raw bytes,
+base64url, base64 and hexadecimal, in windows of 24 bytes, so that a part is found too. Prints "FILE: KID MEMBER FORM", never a byte.
+
+Exit status: 0 nothing was found, 1 something was.
+"""
+
+import base64
+import json
+import sys
+
+WINDOW = 24
+
+
+def forms(member):
+    raw = base64.urlsafe_b64decode(member + "=" * (-len(member) % 4))
+    yield "raw", raw
+    yield "reversed", raw[::-1]  # how big numbers lie in memory
+    yield "base64url", member.encode()
+    yield "base64", base64.b64encode(raw)
+    yield "hex", raw.hex().encode()
+    yield "HEX", raw.hex().upper().encode()
+
+
+def windows(data):
+    if len(data) <= WINDOW:
+        return [data]
+    return [data[i:i + WINDOW] for i in range(0, len(data) - WINDOW + 1, WINDOW)] + [data[-WINDOW:]]
+
+
+needles = []
+for line in sys.stdin:
+    if not line.strip():
+        continue
+    key = json.loads(line)
+    for name in ("k", "d", "p", "q", "dp", "dq", "qi"):
+        if name in key:
+            for form, data in forms(key[name]):
+                needles += [(f"{key['kid']} {name} {form}", window) for window in windows(data)]
+
+found = False
+for path in sys.argv[1:]:
+    with open(path, "rb") as source:
+        content = source.read()
+    for label in sorted({label for label, window in needles if window in content}):
+        found = True
+        print(f"{path}: {label}")
+sys.exit(1 if found else 0)

@@ -1,0 +1,75 @@
+#!/bin/bash
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# Where key bytes are while keyrota provision and keyrota read run: in memory that is neither dumped nor swapped, and in no argument,
+# environment or message.
+
+. "$(dirname "$0")/scratch.sh" || exit 99
+
+here=$(dirname "$0")
+command -v gdb >/dev/null || bail_out 'gdb is missing'
+[[ -z ${KEYROTA_SANITIZED-} ]] || skip_all 'the sanitizers keep memory of their own'
+
+for algorithm in HS256 HS512 RS256 PS384 ES256 ES384 ES512 EdDSA; do
+        format=pem
+        [[ $algorithm != HS* ]] || format=hex
+        policy "${algorithm,,}" <<-EOF
+	[secret]
+	algorithm = $algorithm
+	[deliver:a.service]
+	use = sign
+	credential = ${algorithm,,}.key
+	format = $format
+	[deliver:b.service]
+	use = sign
+	credential = ${algorithm,,}.jwk
+	format = jwk
+	EOF
+done
+
+# snapshots EVERY CALL,CALL... ARG...: runs keyrota ARG... and takes them at every EVERY-th of these system calls
+snapshots() {
+        local every=$1 calls=$2
+        shift 2
+        rm -rf "$TREE.snapshots"
+        mkdir -m 0700 "$TREE.snapshots"
+        SNAPSHOT_EVERY=$every SNAPSHOT_CALLS=${calls//,/ } SNAPSHOT_FOLDER=$TREE.snapshots \
+                timeout --kill-after=5 120 gdb -batch -nx -x "$here/memory-snapshots.py" --args "$KEYROTA" --root="$TREE" --keyring="$RING" "$@" >"$TREE.output" 2>&1
+}
+
+keys() {
+        local algorithm
+        for algorithm in hs256 hs512 rs256 ps384 es256 es384 es512 eddsa; do
+                keyrota read "$algorithm" --use=sign --format=jwk --newline
+        done
+        # The key-encryption key is one too.
+        SYSTEMD_CREDENTIAL_SECRET=$TREE/var/lib/systemd/credential.secret \
+                systemd-creds decrypt --name=keyrota-kek "$STORE/kek.cred" - 2>/dev/null
+        echo
+}
+
+# check DESCRIPTION
+check() {
+        local output stops
+        stops=$(cat "$TREE.snapshots/stops" 2>/dev/null)
+        ok "$1: the program was looked at" test "${stops:-0}" -gt 0
+        is "$1: the search finds the keys where they are" "$(keys | "$here/memory-search.py" "$TREE.snapshots/last.all" >/dev/null; echo $?)" 1
+        output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.core "$TREE.snapshots/gcore")
+        is "$1: no key bytes in a core image" "${output//$TREE/}" ''
+        output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.swap)
+        is "$1: no key bytes in memory that can be swapped out" "${output//$TREE/}" ''
+        output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.args "$TREE.output")
+        is "$1: no key bytes in arguments, environment and messages" "${output//$TREE/}" ''
+        rm -rf "$TREE.snapshots" "$TREE.output"
+}
+
+snapshots 3 renameat,renameat2,fsync,syncfs,exit_group provision
+check 'provision, making keys'
+drop_ring
+snapshots 8 add_key,exit_group provision
+check 'provision, loading keys'
+snapshots 1 write,exit_group read rs256 --use=sign --format=pem
+: >"$TREE.output" # which has the key, as it must
+check 'read'
+
+done_testing
