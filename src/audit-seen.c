@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * What the audit record says of the past: the generations that secrets have had. Apart from audit.c so that the credential
- * server does not link the journal's reader. Calls libsystemd.
+ * What the audit record says of the past: the generations that secrets have had. Apart from audit.c so that
+ * the credential server does not link the journal's reader. Calls libsystemd.
  */
 
 #include <errno.h>
@@ -49,7 +49,8 @@ static int open_records(sd_journal **ret) {
                 return r;
         r = sd_journal_add_match(journal, "MESSAGE_ID=" AUDIT_SECRET_COMMITTED_ID, 0);
         if (r >= 0)
-                r = sd_journal_add_match(journal, "_UID=0", 0); /* set by journald: others can write what they like */
+                r = sd_journal_add_match(journal, "_UID=0",
+                                         0); /* set by journald: others can write what they like */
         if (r >= 0)
                 r = sd_journal_seek_tail(journal);
         if (r < 0)
@@ -58,8 +59,9 @@ static int open_records(sd_journal **ret) {
         return 0;
 }
 
-int audit_seen_generations(
-                int (*each)(const char *environment, const char *name, uint64_t generation, void *userdata), void *userdata) {
+int audit_seen_generations(int (*each)(const char *environment, const char *name, uint64_t generation,
+                                       void *userdata),
+                           void *userdata) {
         _cleanup_(sd_journal_closep) sd_journal *journal = NULL;
         int64_t deadline = now_seconds() + DEADLINE_SECONDS;
         int r;
@@ -73,7 +75,8 @@ int audit_seen_generations(
 
                 if (now_seconds() > deadline)
                         return -ETIMEDOUT;
-                if (get_field(journal, "KEYROTA_ENVIRONMENT", environment) < 0 || get_field(journal, "KEYROTA_NAME", name) < 0 ||
+                if (get_field(journal, "KEYROTA_ENVIRONMENT", environment) < 0 ||
+                    get_field(journal, "KEYROTA_NAME", name) < 0 ||
                     get_field(journal, "KEYROTA_GENERATION", number) < 0)
                         continue; /* damaged, or not ours */
                 errno = 0;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Audit records, in the native protocol of journald (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): one datagram of "FIELD=value"
- * lines. Not through sd_journal_sendv(3): it returns success when there is no journal ("Fail silently if the journal is not
- * available", src/libsystemd/sd-journal/journal-send.c) and its sendmsg() blocks for as long as a journal that is stuck.
- * An audit record must do neither. Calls libc only.
+ * Audit records, in the native protocol of journald (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): one
+ * datagram of "FIELD=value" lines. Not through sd_journal_sendv(3): it returns success when there is no
+ * journal ("Fail silently if the journal is not available", src/libsystemd/sd-journal/journal-send.c) and
+ * its sendmsg() blocks for as long as a journal that is stuck. An audit record must do neither. Calls libc
+ * only.
  */
 
 #include <errno.h>
@@ -34,13 +35,14 @@ static const struct {
         const char *id, *name, *verdict;
         int priority;
 } events[] = {
-        [AUDIT_KEY_CREATED] = { AUDIT_KEY_CREATED_ID, "key-created", "done", LOG_INFO },
-        [AUDIT_SECRET_COMMITTED] = { AUDIT_SECRET_COMMITTED_ID, "secret-committed", "done", LOG_INFO },
-        [AUDIT_CREDENTIAL_SERVED] = { AUDIT_CREDENTIAL_SERVED_ID, "credential-served", "granted", LOG_INFO },
-        [AUDIT_CREDENTIAL_REFUSED] = { AUDIT_CREDENTIAL_REFUSED_ID, "credential-refused", "refused", LOG_WARNING },
-        [AUDIT_SECRET_READ] = { AUDIT_SECRET_READ_ID, "secret-read", "granted", LOG_NOTICE },
-        [AUDIT_POLICY_REFUSED] = { AUDIT_POLICY_REFUSED_ID, "policy-refused", "refused", LOG_ERR },
-        [AUDIT_STORE_REFUSED] = { AUDIT_STORE_REFUSED_ID, "store-refused", "refused", LOG_ERR },
+        [AUDIT_KEY_CREATED] = {AUDIT_KEY_CREATED_ID, "key-created", "done", LOG_INFO},
+        [AUDIT_SECRET_COMMITTED] = {AUDIT_SECRET_COMMITTED_ID, "secret-committed", "done", LOG_INFO},
+        [AUDIT_CREDENTIAL_SERVED] = {AUDIT_CREDENTIAL_SERVED_ID, "credential-served", "granted", LOG_INFO},
+        [AUDIT_CREDENTIAL_REFUSED] = {AUDIT_CREDENTIAL_REFUSED_ID, "credential-refused", "refused",
+                                      LOG_WARNING},
+        [AUDIT_SECRET_READ] = {AUDIT_SECRET_READ_ID, "secret-read", "granted", LOG_NOTICE},
+        [AUDIT_POLICY_REFUSED] = {AUDIT_POLICY_REFUSED_ID, "policy-refused", "refused", LOG_ERR},
+        [AUDIT_STORE_REFUSED] = {AUDIT_STORE_REFUSED_ID, "store-refused", "refused", LOG_ERR},
 };
 _Static_assert(ELEMENTSOF(events) == AUDIT_EVENT_COUNT, "every event is described");
 
@@ -124,20 +126,24 @@ static void add_message(struct text *text, enum audit_event event, const struct 
                               or_else(record->algorithm, "?"), environment, name);
                 break;
         case AUDIT_SECRET_COMMITTED:
-                add_formatted(text, "MESSAGE", "Stored generation %" PRIu64 " of %s/%s.", record->generation, environment, name);
+                add_formatted(text, "MESSAGE", "Stored generation %" PRIu64 " of %s/%s.", record->generation,
+                              environment, name);
                 break;
         case AUDIT_CREDENTIAL_SERVED:
-                add_formatted(text, "MESSAGE", "Served credential %s to %s from %s/%s, generation %" PRIu64 ".",
-                              credential, or_else(unit, "?"), environment, name, record->generation);
+                add_formatted(text, "MESSAGE",
+                              "Served credential %s to %s from %s/%s, generation %" PRIu64 ".", credential,
+                              or_else(unit, "?"), environment, name, record->generation);
                 break;
         case AUDIT_CREDENTIAL_REFUSED:
                 if (unit)
-                        add_formatted(text, "MESSAGE", "Refused credential %s to %s: %s.", credential, unit, reason);
+                        add_formatted(text, "MESSAGE", "Refused credential %s to %s: %s.", credential, unit,
+                                      reason);
                 else
                         add_formatted(text, "MESSAGE", "Refused process %d: %s.", (int) record->pid, reason);
                 break;
         case AUDIT_SECRET_READ:
-                add_formatted(text, "MESSAGE", "Secret %s/%s, generation %" PRIu64 ", was read.", environment, name, record->generation);
+                add_formatted(text, "MESSAGE", "Secret %s/%s, generation %" PRIu64 ", was read.", environment,
+                              name, record->generation);
                 break;
         case AUDIT_POLICY_REFUSED:
                 add_formatted(text, "MESSAGE", "Policy %s is not used as it is written: %s", name, reason);
@@ -239,7 +245,8 @@ static int missing_open(void) {
         fd = open(PATH_AUDIT_MISSING, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (fd >= 0 || errno != ENOENT)
                 return fd;
-        if ((mkdir(PATH_RUN, 0755) < 0 && errno != EEXIST) || (mkdir(PATH_RUN "/audit", 0700) < 0 && errno != EEXIST))
+        if ((mkdir(PATH_RUN, 0755) < 0 && errno != EEXIST) ||
+            (mkdir(PATH_RUN "/audit", 0700) < 0 && errno != EEXIST))
                 return -1;
         return open(PATH_AUDIT_MISSING, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
@@ -252,9 +259,10 @@ void audit_note_missing(enum audit_event event, const struct audit_record *recor
 
         if (fd < 0 || fstat(fd, &status) < 0 || status.st_size >= MISSING_MAX)
                 return;
-        (void) snprintf(note, sizeof(note), "%lld %s %s/%s %s %s: %s", (long long) time(NULL), events[event].name,
-                        or_else(record->environment, "-"), or_else(record->name, "-"), or_else(record->unit, "-"),
-                        or_else(record->credential, "-"), or_else(strerrordesc_np(abs(error)), "unknown error"));
+        (void) snprintf(note, sizeof(note), "%lld %s %s/%s %s %s: %s", (long long) time(NULL),
+                        events[event].name, or_else(record->environment, "-"), or_else(record->name, "-"),
+                        or_else(record->unit, "-"), or_else(record->credential, "-"),
+                        or_else(strerrordesc_np(abs(error)), "unknown error"));
         add_value(&line, note, strlen(note));
         add_byte(&line, '\n');
         (void) !write(fd, line.data, line.size); /* one call, so that writers do not mix their lines */

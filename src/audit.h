@@ -4,9 +4,9 @@
 
 /*
  * One structured journal record for every change of a key and every credential served or refused; never key
- * bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a missing
- * one is noticed (sd_journal_sendv(3) does neither). audit.c calls libc only; audit-seen.c, which reads the
- * journal, libsystemd.
+ * bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a
+ * missing one is noticed (sd_journal_sendv(3) does neither). audit.c calls libc only; audit-seen.c, which
+ * reads the journal, libsystemd.
  */
 
 #include <stdbool.h>
@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 enum audit_event {
-        AUDIT_KEY_CREATED,      /* before the key is stored: what is on no record does not come to be */
+        AUDIT_KEY_CREATED, /* before the key is stored: what is on no record does not come to be */
         AUDIT_SECRET_COMMITTED, /* a new generation of the secret is durable; audit_seen_generations() looks for this one */
         AUDIT_CREDENTIAL_SERVED,
         AUDIT_CREDENTIAL_REFUSED,
@@ -48,18 +48,21 @@ struct audit_record {
         uid_t uid;
 };
 
-/* 0, or a negative errno when the record was not taken within a second (-ENOENT: no journal; -ETIMEDOUT: it is
- * stuck). After a time-out the next records do not wait until the journal has taken one again, so that many callers
- * are not held up in turn. */
+/* 0, or a negative errno when the record was not taken within a second (-ENOENT: no journal; -ETIMEDOUT:
+ * it is stuck). After a time-out the next records do not wait until the journal has taken one again, so
+ * that many callers are not held up in turn. */
 int audit_write(enum audit_event event, const struct audit_record *record);
 
-/* Notes durably for this boot (PATH_AUDIT_MISSING) that a record could not be written; audit_missing() counts those notes. */
+/* Notes durably for this boot (PATH_AUDIT_MISSING) that a record could not be written; audit_missing()
+ * counts those notes. */
 void audit_note_missing(enum audit_event event, const struct audit_record *record, int error);
 int audit_missing(uint64_t *ret_count);
 
-/* Calls each() for the secret-committed records of the system's journal, newest first; a result < 0 of each() ends the
- * walk and is returned. Ends after two seconds with -ETIMEDOUT, when only the newest have been told. */
-int audit_seen_generations(
-                int (*each)(const char *environment, const char *name, uint64_t generation, void *userdata), void *userdata);
+/* Calls each() for the secret-committed records of the system's journal, newest first; a result < 0 of
+ * each() ends the walk and is returned. Ends after two seconds with -ETIMEDOUT, when only the newest
+ * have been told. */
+int audit_seen_generations(int (*each)(const char *environment, const char *name, uint64_t generation,
+                                       void *userdata),
+                           void *userdata);
 
 #endif

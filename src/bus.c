@@ -12,7 +12,8 @@
 #include "bus.h"
 #include "cleanup.h"
 
-#define PRIVATE_SOCKET "/run/systemd/private" /* root's; there from the first moment of boot, when no bus runs yet */
+#define PRIVATE_SOCKET                                                                                       \
+        "/run/systemd/private" /* root's; there from the first moment of boot, when no bus runs yet */
 #define DEADLINE_USEC UINT64_C(2000000)
 
 static uint64_t now_usec(void) {
@@ -36,7 +37,8 @@ int bus_parse_version(const char *text, unsigned *ret) {
         return 0;
 }
 
-/* sd_bus_open_system() and its like, but without waiting: a bus that is socket-activated and not up yet would hold us up. */
+/* sd_bus_open_system() and its like, but without waiting: a bus that is socket-activated and not up yet
+ * would hold us up. */
 static int open_private(sd_bus **ret) {
         _cleanup_(sd_bus_close_unrefp) sd_bus *bus = NULL;
         int r;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * keyrota-credential: gives services their credentials (LoadCredential=ID:SOCKET). Started by keyrota-credential.socket, reads
- * nothing but the kernel keyring, exits when idle. Between accept(2) and the reply it does as little as it can. Calls
- * keyring, secret, peer, audit, refusal, keeper and log; links libkeyutils alone.
+ * keyrota-credential: gives services their credentials (LoadCredential=ID:SOCKET). Started by
+ * keyrota-credential.socket, reads nothing but the kernel keyring, exits when idle. Between accept(2) and
+ * the reply it does as little as it can. Calls keyring, secret, peer, audit, refusal, keeper and log; links
+ * libkeyutils alone.
  */
 
 #include <errno.h>
@@ -59,15 +60,17 @@ static void read_invocation(const char *unit, char ret[static 33]) {
         ssize_t n;
 
         (void) snprintf(path, sizeof(path), "/run/systemd/units/invocation:%s", unit);
-        n = readlink(path, target, sizeof(target));
-        if (n != 32 || strspn(target, "0123456789abcdef") < 32)
+        n = readlink(path, target, sizeof(target) - 1);
+        target[n > 0 ? n : 0] = '\0';
+        if (n != 32 || strspn(target, "0123456789abcdef") != 32)
                 n = 0;
         memcpy(ret, target, (size_t) n);
         ret[n] = '\0';
 }
 
 /* The unit's own entry, then that of its template. What is not there is refused. */
-static int read_entry(keyring_serial ring, const struct peer *peer, struct keyring_header *ret_header, struct secret **ret_bytes) {
+static int read_entry(keyring_serial ring, const struct peer *peer, struct keyring_header *ret_header,
+                      struct secret **ret_bytes) {
         char description[KEYRING_DESCRIPTION_MAX], template[PEER_NAME_MAX + 1];
         int r;
 
@@ -96,7 +99,8 @@ static const char *find_bytes(keyring_serial ring, struct answer *answer) {
 
         r = read_entry(ring, &answer->peer, &answer->header, &answer->bytes);
         if (r == -ENOKEY)
-                return "no policy delivers it to this unit, or keyrota-provision.service has not published it";
+                return "no policy delivers it to this unit, or keyrota-provision.service has not published "
+                       "it";
         if (r < 0)
                 return "its entry in the kernel keyring cannot be read";
 
@@ -111,7 +115,8 @@ static const char *find_bytes(keyring_serial ring, struct answer *answer) {
         return NULL;
 }
 
-/* Puts the answer on record, before it is given. A secret that must not be given without one is refused after all. */
+/* Puts the answer on record, before it is given. A secret that must not be given without one is refused
+ * after all. */
 static void put_on_record(keyring_serial ring, struct answer *answer) {
         const struct audit_record record = {
                 .environment = answer->name ? answer->environment : NULL,
@@ -150,8 +155,9 @@ static void decide(const struct server *server, int fd, struct answer *answer) {
         if (!answer->reason) {
                 r = keyring_open(server->ring_name, false, &ring);
                 if (r < 0)
-                        answer->reason = r == -ENOKEY ? "nothing is published; see keyrota-provision.service" :
-                                                        "the kernel keyring cannot be used";
+                        answer->reason = r == -ENOKEY ?
+                                                 "nothing is published; see keyrota-provision.service" :
+                                                 "the kernel keyring cannot be used";
         }
         if (!answer->reason)
                 answer->reason = find_bytes(ring, answer);
@@ -167,9 +173,11 @@ static void serve(struct server *server, int fd) {
         keeper_store(server->store, fd);
         decide(server, fd, &answer);
         bytes = answer.bytes;
-        /* One call, and less than a fresh socket holds: the peer gets all of it or nothing, whenever the server ends. */
+        /* One call, and less than a fresh socket holds: the peer gets all of it or nothing, whenever the
+         * server ends. */
         if (!answer.reason)
-                sent = send(fd, bytes->data, bytes->size, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t) bytes->size;
+                sent = send(fd, bytes->data, bytes->size, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+                       (ssize_t) bytes->size;
         if (sent) {
                 (void) shutdown(fd, SHUT_RDWR);
                 (void) close(fd);
@@ -198,7 +206,8 @@ static void handle_signals(struct server *server) {
         }
 }
 
-/* Until nobody has asked for IDLE_MS, or a signal says so. Connections under way are always finished. 0 or a negative errno. */
+/* Until nobody has asked for IDLE_MS, or a signal says so. Connections under way are always finished. 0
+ * or a negative errno. */
 static int run(struct server *server) {
         struct pollfd polls[2 + REFUSAL_MAX];
 
@@ -226,8 +235,9 @@ static int run(struct server *server) {
         return server->keeper_died ? -ECHILD : 0;
 }
 
-/* The sockets that systemd passes (sd_listen_fds(3)): the listener, and connections that an earlier server had not answered when it was
- * killed. Whether those have had a reply nobody knows, so that all of them are refused. */
+/* The sockets that systemd passes (sd_listen_fds(3)): the listener, and connections that an earlier
+ * server had not answered when it was killed. Whether those have had a reply nobody knows, so that all
+ * of them are refused. */
 static int take_sockets(struct server *server) {
         const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
         int n = 0;
@@ -248,7 +258,8 @@ static int take_sockets(struct server *server) {
                         continue;
                 }
                 if (getsockname(fd, (struct sockaddr *) &name, &length) < 0 || name.sun_family != AF_UNIX ||
-                    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens || server->listener >= 0)
+                    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0 || !listens ||
+                    server->listener >= 0)
                         return -ENOTSOCK;
                 if (fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
                         return -errno;
@@ -280,9 +291,11 @@ static int start(struct server *server) {
         server->store = keeper_connect_store();
         r = secret_harden_process();
         if (r >= 0)
-                r = secret_new(KEYRING_PAYLOAD_MAX / 4, &first); /* locks the memory that answers will reuse */
+                r = secret_new(KEYRING_PAYLOAD_MAX / 4,
+                               &first); /* locks the memory that answers will reuse */
         if (r < 0)
-                log_error("credential server: memory cannot be locked or guarded (see LimitMEMLOCK= in systemd.exec(5))");
+                log_error("credential server: memory cannot be locked or guarded (see LimitMEMLOCK= in "
+                          "systemd.exec(5))");
         return r;
 }
 
@@ -304,7 +317,8 @@ int main(int argc, char *argv[]) {
                 { "version", no_argument, NULL, 'v' },
                 { 0 },
         };
-        static struct server server = { .ring_name = KEYRING_NAME, .listener = -EBADF, .signals = -EBADF, .store = -EBADF };
+        static struct server server = {
+                .ring_name = KEYRING_NAME, .listener = -EBADF, .signals = -EBADF, .store = -EBADF};
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
@@ -327,15 +341,18 @@ int main(int argc, char *argv[]) {
 
         r = take_sockets(&server);
         if (r < 0) {
-                log_error("no listening socket was passed; start keyrota-credential.socket and let a service ask");
+                log_error("no listening socket was passed; start keyrota-credential.socket and let a service "
+                          "ask");
                 return EXIT_USAGE;
         }
         r = start(&server);
         if (r >= 0)
                 r = run(&server);
         if (r < 0) {
-                log_error("credential server: %s", r == -ECHILD ? "the process that keeps its connections was killed; a new one is started"
-                                                                : strerror(-r));
+                log_error("credential server: %s",
+                          r == -ECHILD ?
+                                  "the process that keeps its connections was killed; a new one is started" :
+                                  strerror(-r));
                 return EXIT_FAILURE;
         }
         return EXIT_SUCCESS;

@@ -46,7 +46,8 @@ static void record_refusal(const char *cgroup_root, int fd) {
                 audit_note_missing(AUDIT_CREDENTIAL_REFUSED, &record, r);
 }
 
-/* Every connection that the dead server has left in the table. stderr may be a connection too, the journal's: it is below 3. */
+/* Every connection that the dead server has left in the table. stderr may be a connection too, the
+ * journal's: it is below 3. */
 static bool refuse_all(const char *cgroup_root) {
         static struct refusals refusals;
         struct rlimit limit;
@@ -67,7 +68,8 @@ static bool refuse_all(const char *cgroup_root) {
         return any;
 }
 
-/* Nothing but SIGKILL ends it before its time: systemd sends SIGTERM to both processes, and the server may need it yet. */
+/* Nothing but SIGKILL ends it before its time: systemd sends SIGTERM to both processes, and the server
+ * may need it yet. */
 static _Noreturn void keeper_run(pid_t server, const char *cgroup_root) {
         sigset_t all, death;
 
@@ -122,7 +124,9 @@ void keeper_store(int store, int fd) {
         union {
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
-        } control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+        } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                                .cmsg_level = SOL_SOCKET,
+                                .cmsg_type = SCM_RIGHTS}};
         struct msghdr message = {
                 .msg_iov = &data,
                 .msg_iovlen = 1,

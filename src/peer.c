@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Who asks for a credential. Anybody who can connect can bind the address of any unit, and a user manager of root sends the very
- * same form; what tells them apart is the cgroup that only the system's manager puts a process in. Calls libc only.
+ * Who asks for a credential. Anybody who can connect can bind the address of any unit, and a user manager
+ * of root sends the very same form; what tells them apart is the cgroup that only the system's manager puts
+ * a process in. Calls libc only.
  */
 
 #include <errno.h>
@@ -30,13 +31,13 @@ static bool ends_with(const char *text, size_t length, const char *end) {
 }
 
 static bool unit_valid(const char *unit) {
-        return unit[strspn(unit, UNIT_ALPHABET)] == '\0' && unit[0] != '@' && ends_with(unit, strlen(unit), ".service") &&
-                !ends_with(unit, strlen(unit), "@.service");
+        return unit[strspn(unit, UNIT_ALPHABET)] == '\0' && unit[0] != '@' &&
+               ends_with(unit, strlen(unit), ".service") && !ends_with(unit, strlen(unit), "@.service");
 }
 
 static bool credential_valid(const char *credential) {
-        return *credential && credential[strspn(credential, CREDENTIAL_ALPHABET)] == '\0' && strcmp(credential, ".") != 0 &&
-                strcmp(credential, "..") != 0;
+        return *credential && credential[strspn(credential, CREDENTIAL_ALPHABET)] == '\0' &&
+               strcmp(credential, ".") != 0 && strcmp(credential, "..") != 0;
 }
 
 int peer_parse_address(
@@ -45,7 +46,8 @@ int peer_parse_address(
         char name[PEER_NAME_MAX + 1], *unit, *credential;
         size_t n, digits;
 
-        /* An abstract name is the bytes after the first NUL, as many as the length says; they end with no NUL of their own. */
+        /* An abstract name is the bytes after the first NUL, as many as the length says; they end with
+         * no NUL of their own. */
         if (length <= offsetof(struct sockaddr_un, sun_path) + 1 || length > sizeof(*address) ||
             address->sun_family != AF_UNIX || address->sun_path[0] != '\0')
                 return -EINVAL;
@@ -116,8 +118,8 @@ int peer_parse_cgroup_root(const char *text, char ret[static PEER_CGROUP_MAX]) {
         return 0;
 }
 
-/* systemd puts a "_" before a name that would look like a file of the cgroup file system ("memory.service"), and before one that
- * starts with "_" itself, so that no two units share a folder. */
+/* systemd puts a "_" before a name that would look like a file of the cgroup file system
+ * ("memory.service"), and before one that starts with "_" itself, so that no two units share a folder. */
 static bool is_cgroup_of(const char *folder, size_t length, const char *unit) {
         if (length == strlen(unit) && memcmp(folder, unit, length) == 0)
                 return unit[0] != '_';
@@ -135,7 +137,8 @@ const char *peer_check_cgroup(const char *path, const char *root, const char *un
 
                 if (is_cgroup_of(p, n, unit)) {
                         p += n;
-                        if (*p == '/') /* the one folder that systemd itself may start a service's process in */
+                        if (*p ==
+                            '/') /* the one folder that systemd itself may start a service's process in */
                                 p += 1 + strcspn(p + 1, "/");
                         return *p == '\0' ? NULL : "its cgroup lies deeper than a service is started in";
                 }
@@ -170,8 +173,9 @@ int peer_read_cgroup_root(char ret[static PEER_CGROUP_MAX]) {
         return read_cgroup(1, ret);
 }
 
-/* A descriptor of the very process that connected, so that its number cannot meanwhile mean another one. Kernels before 6.5 know only
- * the number; there the peer must have been quick enough to exit, and another process of uid 0 to take both number and cgroup. */
+/* A descriptor of the very process that connected, so that its number cannot meanwhile mean another one.
+ * Kernels before 6.5 know only the number; there the peer must have been quick enough to exit, and
+ * another process of uid 0 to take both number and cgroup. */
 static int open_peer_pidfd(int fd, pid_t pid) {
         socklen_t length = sizeof(int);
         int pidfd;

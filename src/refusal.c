@@ -17,7 +17,8 @@ static int64_t now_ms(void) {
         return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* The descriptor may have copies (the keeper's table, the service manager's store): shutdown(2) ends the connection all the same. */
+/* The descriptor may have copies (the keeper's table, the service manager's store): shutdown(2) ends the
+ * connection all the same. */
 static void drop(struct refusals *refusals, size_t i) {
         (void) shutdown(refusals->items[i].fd, SHUT_RDWR);
         (void) close(refusals->items[i].fd);
@@ -32,7 +33,8 @@ static bool advance(struct refusals *refusals, size_t i) {
                 size_t left = refusals->items[i].left;
                 ssize_t n;
 
-                n = send(refusals->items[i].fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros), MSG_NOSIGNAL | MSG_DONTWAIT);
+                n = send(refusals->items[i].fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros),
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
                 if (n < 0)
                         return errno == EAGAIN || errno == EINTR || errno == ENOMEM || errno == ENOBUFS;
                 refusals->items[i].left -= (size_t) n;

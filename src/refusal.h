@@ -3,9 +3,10 @@
 #define KEYROTA_REFUSAL_H
 
 /*
- * Connections whose peer is told no. systemd takes a connection that is closed without a byte for an empty credential
- * and starts the service with it; only a reply that is longer than the 1 MiB it allows makes it give up
- * (243/CREDENTIALS). That is more than a socket holds, so it goes out bit by bit beside everything else. Calls libc only.
+ * Connections whose peer is told no. systemd takes a connection that is closed without a byte for an empty
+ * credential and starts the service with it; only a reply that is longer than the 1 MiB it allows makes it
+ * give up (243/CREDENTIALS). That is more than a socket holds, so it goes out bit by bit beside everything
+ * else. Calls libc only.
  */
 
 #include <poll.h>
@@ -33,8 +34,9 @@ void refusal_add(struct refusals *refusals, int fd);
 void refusal_prepare(const struct refusals *refusals, struct pollfd polls[static REFUSAL_MAX]);
 void refusal_advance(struct refusals *refusals, const struct pollfd polls[static REFUSAL_MAX]);
 
-/* Closes those whose peer has long taken nothing. Such a peer holds itself up and nobody else, and would find a part of a
- * refusal if it woke up (a service frozen in its start): call this only to make room or to end. */
+/* Closes those whose peer has long taken nothing. Such a peer holds itself up and nobody else, and would
+ * find a part of a refusal if it woke up (a service frozen in its start): call this only to make room or
+ * to end. */
 void refusal_expire(struct refusals *refusals);
 
 /* Refuses until all is said or every peer that is left has stopped listening. */

@@ -48,12 +48,21 @@ keys() {
         echo
 }
 
+# 1 when any of the whole views holds a key: else the search would prove nothing
+first_finding() {
+        local view
+        for view in "$TREE.snapshots"/*.all; do
+                keys | "$here/memory-search.py" "$view" >/dev/null || { echo 1; return; }
+        done
+        echo 0
+}
+
 # check DESCRIPTION
 check() {
         local output stops
         stops=$(cat "$TREE.snapshots/stops" 2>/dev/null)
         ok "$1: the program was looked at" test "${stops:-0}" -gt 0
-        is "$1: the search finds the keys where they are" "$(keys | "$here/memory-search.py" "$TREE.snapshots/last.all" >/dev/null; echo $?)" 1
+        is "$1: the search finds the keys where they are" "$(first_finding)" 1
         output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.core "$TREE.snapshots/gcore")
         is "$1: no key bytes in a core image" "${output//$TREE/}" ''
         output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.swap)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Audit records as the journal gets them, and what happens when it does not. Runs in a mount namespace with a /run of
- * its own, where the test is the journal. */
+/* Audit records as the journal gets them, and what happens when it does not. Runs in a mount namespace
+ * with a /run of its own, where the test is the journal. */
 
 #include <fcntl.h>
 #include <sched.h>
@@ -32,10 +32,12 @@ static bool enter_namespace(void) {
         unsigned uid = getuid(), gid = getgid();
         char map[64];
 
-        if (unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        if (unshare(CLONE_NEWNS | (uid == 0 ? 0 : CLONE_NEWUSER)) < 0 ||
+            mount("none", "/", "none", MS_REC | MS_PRIVATE, "") < 0)
                 return false;
         if (uid != 0) {
-                static const char *const files[] = { "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map" };
+                static const char *const files[] = {"/proc/self/setgroups", "/proc/self/uid_map",
+                                                    "/proc/self/gid_map"};
 
                 for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                         _cleanup_close_ int fd = open(files[i], O_WRONLY | O_CLOEXEC);
@@ -48,7 +50,8 @@ static bool enter_namespace(void) {
         if (mount("tmpfs", "/run", "tmpfs", 0, "mode=0755") < 0)
                 return false;
         existing_parent(directory);
-        return strcmp(directory, "/run") == 0 || (*directory && mount("tmpfs", directory, "tmpfs", 0, "mode=0755") == 0);
+        return strcmp(directory, "/run") == 0 ||
+               (*directory && mount("tmpfs", directory, "tmpfs", 0, "mode=0755") == 0);
 }
 
 static void make_parents(const char *path) {
@@ -102,12 +105,26 @@ static const struct audit_record full = {
 
 TEST(record_has_every_field) {
         static const char *const lines[] = {
-                ("MESSAGE_ID=" AUDIT_CREDENTIAL_SERVED_ID), "PRIORITY=6", "SYSLOG_IDENTIFIER=keyrota",
-                "MESSAGE=Served credential jwt.key to billing.service from production/billing, generation 12.",
-                "KEYROTA_EVENT=credential-served", "KEYROTA_VERDICT=granted", "KEYROTA_ENVIRONMENT=production", "KEYROTA_NAME=billing",
-                "KEYROTA_ALGORITHM=ES256", "KEYROTA_KID=one", "KEYROTA_KID=two", "KEYROTA_GENERATION=12", "KEYROTA_UNIT=billing.service",
-                "KEYROTA_INVOCATION_ID=0123456789abcdef0123456789abcdef", "KEYROTA_CREDENTIAL=jwt.key", "KEYROTA_REASON=because",
-                "KEYROTA_FILE=/etc/keyrota/policy.d/billing.ini", "KEYROTA_UID=0", "OBJECT_PID=4711",
+                ("MESSAGE_ID=" AUDIT_CREDENTIAL_SERVED_ID),
+                "PRIORITY=6",
+                "SYSLOG_IDENTIFIER=keyrota",
+                "MESSAGE=Served credential jwt.key to billing.service from production/billing, generation "
+                "12.",
+                "KEYROTA_EVENT=credential-served",
+                "KEYROTA_VERDICT=granted",
+                "KEYROTA_ENVIRONMENT=production",
+                "KEYROTA_NAME=billing",
+                "KEYROTA_ALGORITHM=ES256",
+                "KEYROTA_KID=one",
+                "KEYROTA_KID=two",
+                "KEYROTA_GENERATION=12",
+                "KEYROTA_UNIT=billing.service",
+                "KEYROTA_INVOCATION_ID=0123456789abcdef0123456789abcdef",
+                "KEYROTA_CREDENTIAL=jwt.key",
+                "KEYROTA_REASON=because",
+                "KEYROTA_FILE=/etc/keyrota/policy.d/billing.ini",
+                "KEYROTA_UID=0",
+                "OBJECT_PID=4711",
         };
         _cleanup_close_ int journal = -EBADF;
         size_t n = 0;
@@ -134,12 +151,15 @@ TEST(record_leaves_out_what_is_not_known) {
         if (no_namespace)
                 skip(no_namespace);
         journal = journal_open();
-        expect_int(audit_write(AUDIT_CREDENTIAL_REFUSED, &(struct audit_record) { .pid = 7, .reason = "no address" }), 0);
+        expect_int(audit_write(AUDIT_CREDENTIAL_REFUSED,
+                               &(struct audit_record){.pid = 7, .reason = "no address"}),
+                   0);
         expect(receive(journal));
         expect(has_line("MESSAGE=Refused process 7: no address."));
         expect(has_line("KEYROTA_VERDICT=refused"));
         expect(has_line("PRIORITY=4"));
-        expect(!strstr(record, "KEYROTA_UNIT") && !strstr(record, "KEYROTA_KID") && !strstr(record, "KEYROTA_GENERATION"));
+        expect(!strstr(record, "KEYROTA_UNIT") && !strstr(record, "KEYROTA_KID") &&
+               !strstr(record, "KEYROTA_GENERATION"));
         expect(!strstr(record, "KEYROTA_UID") && !strstr(record, "(null)"));
 }
 
@@ -155,7 +175,8 @@ TEST(every_event_has_its_own_id_and_words) {
                 expect(receive(journal));
                 expect(sscanf(record, "MESSAGE_ID=%63[0-9a-f]\n", ids[event]) == 1);
                 expect_int(strlen(ids[event]), 32);
-                expect(strstr(record, "\nMESSAGE=") && strstr(record, "\nKEYROTA_EVENT=") && strstr(record, "\nKEYROTA_VERDICT="));
+                expect(strstr(record, "\nMESSAGE=") && strstr(record, "\nKEYROTA_EVENT=") &&
+                       strstr(record, "\nKEYROTA_VERDICT="));
                 for (unsigned other = 0; other < event; other++)
                         expect(strcmp(ids[event], ids[other]) != 0);
         }
@@ -237,7 +258,8 @@ TEST(journal_made_anew_is_found) {
         expect(receive(journal));
 }
 
-/* The journal's queue takes some; then one call waits in vain, the next do not wait, and all is well when there is room again. */
+/* The journal's queue takes some; then one call waits in vain, the next do not wait, and all is well
+ * when there is room again. */
 TEST(stuck_journal_is_given_up_until_it_moves) {
         _cleanup_close_ int journal = -EBADF;
         int r = 0;
