@@ -49,8 +49,7 @@ static int open_records(sd_journal **ret) {
                 return r;
         r = sd_journal_add_match(journal, "MESSAGE_ID=" AUDIT_SECRET_COMMITTED_ID, 0);
         if (r >= 0)
-                r = sd_journal_add_match(journal, "_UID=0",
-                                         0); /* set by journald: others can write what they like */
+                r = sd_journal_add_match(journal, "_UID=0", 0); /* set by journald, not by the sender */
         if (r >= 0)
                 r = sd_journal_seek_tail(journal);
         if (r < 0)
@@ -59,9 +58,9 @@ static int open_records(sd_journal **ret) {
         return 0;
 }
 
-int audit_seen_generations(int (*each)(const char *environment, const char *name, uint64_t generation,
-                                       void *userdata),
-                           void *userdata) {
+int audit_seen_generations(
+                int (*each)(const char *environment, const char *name, uint64_t generation, void *userdata),
+                void *userdata) {
         _cleanup_(sd_journal_closep) sd_journal *journal = NULL;
         int64_t deadline = now_seconds() + DEADLINE_SECONDS;
         int r;

@@ -35,14 +35,14 @@ static const struct {
         const char *id, *name, *verdict;
         int priority;
 } events[] = {
-        [AUDIT_KEY_CREATED] = {AUDIT_KEY_CREATED_ID, "key-created", "done", LOG_INFO},
-        [AUDIT_SECRET_COMMITTED] = {AUDIT_SECRET_COMMITTED_ID, "secret-committed", "done", LOG_INFO},
-        [AUDIT_CREDENTIAL_SERVED] = {AUDIT_CREDENTIAL_SERVED_ID, "credential-served", "granted", LOG_INFO},
-        [AUDIT_CREDENTIAL_REFUSED] = {AUDIT_CREDENTIAL_REFUSED_ID, "credential-refused", "refused",
-                                      LOG_WARNING},
-        [AUDIT_SECRET_READ] = {AUDIT_SECRET_READ_ID, "secret-read", "granted", LOG_NOTICE},
-        [AUDIT_POLICY_REFUSED] = {AUDIT_POLICY_REFUSED_ID, "policy-refused", "refused", LOG_ERR},
-        [AUDIT_STORE_REFUSED] = {AUDIT_STORE_REFUSED_ID, "store-refused", "refused", LOG_ERR},
+        [AUDIT_KEY_CREATED] = { AUDIT_KEY_CREATED_ID, "key-created", "done", LOG_INFO },
+        [AUDIT_SECRET_COMMITTED] = { AUDIT_SECRET_COMMITTED_ID, "secret-committed", "done", LOG_INFO },
+        [AUDIT_CREDENTIAL_SERVED] = { AUDIT_CREDENTIAL_SERVED_ID, "credential-served", "granted", LOG_INFO },
+        [AUDIT_CREDENTIAL_REFUSED] =
+                { AUDIT_CREDENTIAL_REFUSED_ID, "credential-refused", "refused", LOG_WARNING },
+        [AUDIT_SECRET_READ] = { AUDIT_SECRET_READ_ID, "secret-read", "granted", LOG_NOTICE },
+        [AUDIT_POLICY_REFUSED] = { AUDIT_POLICY_REFUSED_ID, "policy-refused", "refused", LOG_ERR },
+        [AUDIT_STORE_REFUSED] = { AUDIT_STORE_REFUSED_ID, "store-refused", "refused", LOG_ERR },
 };
 _Static_assert(ELEMENTSOF(events) == AUDIT_EVENT_COUNT, "every event is described");
 

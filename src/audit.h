@@ -14,8 +14,8 @@
 #include <sys/types.h>
 
 enum audit_event {
-        AUDIT_KEY_CREATED, /* before the key is stored: what is on no record does not come to be */
-        AUDIT_SECRET_COMMITTED, /* a new generation of the secret is durable; audit_seen_generations() looks for this one */
+        AUDIT_KEY_CREATED,      /* before the key is stored: what is on no record does not come to be */
+        AUDIT_SECRET_COMMITTED, /* a new generation is durable; audit_seen_generations() looks for these */
         AUDIT_CREDENTIAL_SERVED,
         AUDIT_CREDENTIAL_REFUSED,
         AUDIT_SECRET_READ,    /* keyrota read */
@@ -61,8 +61,8 @@ int audit_missing(uint64_t *ret_count);
 /* Calls each() for the secret-committed records of the system's journal, newest first; a result < 0 of
  * each() ends the walk and is returned. Ends after two seconds with -ETIMEDOUT, when only the newest
  * have been told. */
-int audit_seen_generations(int (*each)(const char *environment, const char *name, uint64_t generation,
-                                       void *userdata),
-                           void *userdata);
+int audit_seen_generations(
+                int (*each)(const char *environment, const char *name, uint64_t generation, void *userdata),
+                void *userdata);
 
 #endif

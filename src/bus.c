@@ -12,8 +12,7 @@
 #include "bus.h"
 #include "cleanup.h"
 
-#define PRIVATE_SOCKET                                                                                       \
-        "/run/systemd/private" /* root's; there from the first moment of boot, when no bus runs yet */
+#define PRIVATE_SOCKET "/run/systemd/private" /* root's; there from the start of the boot, before any bus */
 #define DEADLINE_USEC UINT64_C(2000000)
 
 static uint64_t now_usec(void) {

@@ -99,8 +99,7 @@ static const char *find_bytes(keyring_serial ring, struct answer *answer) {
 
         r = read_entry(ring, &answer->peer, &answer->header, &answer->bytes);
         if (r == -ENOKEY)
-                return "no policy delivers it to this unit, or keyrota-provision.service has not published "
-                       "it";
+                return "no policy delivers it to this unit, or it is not yet published";
         if (r < 0)
                 return "its entry in the kernel keyring cannot be read";
 
@@ -155,9 +154,8 @@ static void decide(const struct server *server, int fd, struct answer *answer) {
         if (!answer->reason) {
                 r = keyring_open(server->ring_name, false, &ring);
                 if (r < 0)
-                        answer->reason = r == -ENOKEY ?
-                                                 "nothing is published; see keyrota-provision.service" :
-                                                 "the kernel keyring cannot be used";
+                        answer->reason = r == -ENOKEY ? "nothing is published; see keyrota-provision.service"
+                                                      : "the kernel keyring cannot be used";
         }
         if (!answer->reason)
                 answer->reason = find_bytes(ring, answer);
@@ -291,11 +289,9 @@ static int start(struct server *server) {
         server->store = keeper_connect_store();
         r = secret_harden_process();
         if (r >= 0)
-                r = secret_new(KEYRING_PAYLOAD_MAX / 4,
-                               &first); /* locks the memory that answers will reuse */
+                r = secret_new(KEYRING_PAYLOAD_MAX / 4, &first); /* locks memory that answers reuse */
         if (r < 0)
-                log_error("credential server: memory cannot be locked or guarded (see LimitMEMLOCK= in "
-                          "systemd.exec(5))");
+                log_error("credential server: memory cannot be locked; see LimitMEMLOCK= in systemd.exec(5)");
         return r;
 }
 
@@ -318,7 +314,11 @@ int main(int argc, char *argv[]) {
                 { 0 },
         };
         static struct server server = {
-                .ring_name = KEYRING_NAME, .listener = -EBADF, .signals = -EBADF, .store = -EBADF};
+                .ring_name = KEYRING_NAME,
+                .listener = -EBADF,
+                .signals = -EBADF,
+                .store = -EBADF,
+        };
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0)
@@ -341,8 +341,7 @@ int main(int argc, char *argv[]) {
 
         r = take_sockets(&server);
         if (r < 0) {
-                log_error("no listening socket was passed; start keyrota-credential.socket and let a service "
-                          "ask");
+                log_error("no listening socket was passed; start keyrota-credential.socket instead");
                 return EXIT_USAGE;
         }
         r = start(&server);
@@ -350,9 +349,7 @@ int main(int argc, char *argv[]) {
                 r = run(&server);
         if (r < 0) {
                 log_error("credential server: %s",
-                          r == -ECHILD ?
-                                  "the process that keeps its connections was killed; a new one is started" :
-                                  strerror(-r));
+                          r == -ECHILD ? "the process that keeps its connections was killed" : strerror(-r));
                 return EXIT_FAILURE;
         }
         return EXIT_SUCCESS;

@@ -90,10 +90,8 @@ static int add_last_good(const struct tree *tree, const struct policy_set *set, 
 
         r = deliveries_load(tree, &last);
         if (r < 0) {
-                log_error(log,
-                                PATH_DELIVERIES
-                                ": cannot be read: %s; deliveries of broken policies may be missing",
-                                strerror(-r));
+                log_error(log, "%s: cannot be read: %s; deliveries of broken policies may be missing",
+                                PATH_DELIVERIES, strerror(-r));
                 return r == -ENOMEM ? r : 0;
         }
         if (last.n_bad > 0)
@@ -157,9 +155,8 @@ static void write_drop_in(FILE *stream, const struct delivery_line lines[], size
                 if (lines[i].credential)
                         fprintf(stream, "LoadCredential=%s:" PATH_CREDENTIAL_SOCKET "\n",
                                         lines[i].credential);
-        if (refresh)
-                fputs("RefreshOnReload=credentials\n",
-                                stream); /* systemd before 260 warns that it does not know it, and goes on */
+        if (refresh) /* systemd before 260 warns that it does not know it, and goes on */
+                fputs("RefreshOnReload=credentials\n", stream);
 }
 
 static int open_drop_in(int folder, const struct delivery_line *line, FILE **ret) {

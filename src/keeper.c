@@ -124,9 +124,13 @@ void keeper_store(int store, int fd) {
         union {
                 struct cmsghdr header;
                 char space[CMSG_SPACE(sizeof(int))];
-        } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(int)),
-                                .cmsg_level = SOL_SOCKET,
-                                .cmsg_type = SCM_RIGHTS}};
+        } control = {
+                .header = {
+                        .cmsg_len = CMSG_LEN(sizeof(int)),
+                        .cmsg_level = SOL_SOCKET,
+                        .cmsg_type = SCM_RIGHTS,
+                },
+        };
         struct msghdr message = {
                 .msg_iov = &data,
                 .msg_iovlen = 1,

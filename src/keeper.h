@@ -9,7 +9,8 @@
  *  - a child that shares the server's table of descriptors, so that it has each one from the instant of
  *    accept(2) on;
  *  - the service manager's store of descriptors (sd_pid_notify_with_fds(3), FDSTORE=1), for when both
- *    processes are killed; it gives them to the next server. May call refusal, peer, audit.
+ *    processes are killed; it gives them to the next server.
+ * May call refusal, peer, audit.
  */
 
 #include <stdbool.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The key-encryption key as a JWK (RFC 7517) in a sealed file: made once, never replaced, read from the unit's credential or the file.
- * May call seal, base64, secret, tree, reason, OpenSSL's private DRBG, and jansson to read what it wrote.
+ * The key-encryption key as a JWK (RFC 7517) in a sealed file: made once, never replaced, read from the
+ * unit's credential or the file. May call seal, base64, secret, tree, reason, OpenSSL's private DRBG, and
+ * jansson to read what it wrote.
  */
 
 #include <errno.h>
@@ -51,7 +52,8 @@ static int jwk_make(struct secret **ret) {
                 r = secret_new(sizeof(format) + k->size + kid->size, &jwk);
         if (r < 0)
                 return r;
-        jwk->size = (size_t) snprintf((char *) jwk->data, jwk->size, format, (const char *) kid->data, (const char *) k->data);
+        jwk->size = (size_t) snprintf((char *) jwk->data, jwk->size, format, (const char *) kid->data,
+                                      (const char *) k->data);
         *ret = TAKE_PTR(jwk);
         return 0;
 }
@@ -75,7 +77,9 @@ static int jwk_parse(const struct secret *text, struct kek **ret) {
         if (!kek)
                 return -ENOMEM;
         json = json_loadb((const char *) text->data, text->size, JSON_REJECT_DUPLICATES, NULL);
-        if (json && json_unpack(json, "{s:s, s:s, s:s, s:s% !}", "kty", &kty, "kid", &kid, "alg", &alg, "k", &k, &k_size) == 0 &&
+        if (json &&
+            json_unpack(json, "{s:s, s:s, s:s, s:s% !}", "kty", &kty, "kid", &kid, "alg", &alg, "k", &k,
+                        &k_size) == 0 &&
             strcmp(kty, "oct") == 0 && strcmp(alg, "A256GCM") == 0 && kid_valid(kid)) {
                 r = base64url_decode(k, k_size, &kek->bytes);
                 if (r == 0 && kek->bytes->size != KEK_SIZE)
@@ -149,7 +153,8 @@ int kek_create(const struct tree *tree, enum seal_with with, char **ret_reason) 
                 return r;
         folder = tree_make_directory(tree, PATH_STATE, 0700);
         if (folder < 0)
-                return reason_set(folder, ret_reason, "cannot make the folder of %s: %s", path, strerror(-folder));
+                return reason_set(folder, ret_reason, "cannot make the folder of %s: %s", path,
+                                  strerror(-folder));
         /* A link or worse in its place is one too: nothing is made beside it. */
         if (fstatat(folder, base, &st, AT_SYMLINK_NOFOLLOW) == 0)
                 return reason_set(-EEXIST, ret_reason, "%s is there already", path);
@@ -164,7 +169,11 @@ int kek_create(const struct tree *tree, enum seal_with with, char **ret_reason) 
         if (r == -EEXIST)
                 return reason_set(r, ret_reason, "%s is there already", path);
         if (r == -EOPNOTSUPP)
-                return reason_set(r, ret_reason, "the file system of %s cannot make nameless files (O_TMPFILE); use a local one", path);
+                return reason_set(
+                                r, ret_reason,
+                                "the file system of %s cannot make nameless files (O_TMPFILE); use a local "
+                                "one",
+                                path);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r));
         return 0;
@@ -187,11 +196,15 @@ static int read_credential(struct secret **ret, char **ret_reason) {
         }
         fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
-                return errno == ENOENT ? -ENOENT : reason_set(-errno, ret_reason, "cannot open %s: %s", path, strerror(errno));
+                return errno == ENOENT
+                                ? -ENOENT
+                                : reason_set(-errno, ret_reason, "cannot open %s: %s", path, strerror(errno));
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > KEK_JWK_MAX)
-                return reason_set(-EBADMSG, ret_reason, "%s is not the key-encryption key: it is no regular file of 1 to %d bytes", path, KEK_JWK_MAX);
+                return reason_set(-EBADMSG, ret_reason,
+                                  "%s is not the key-encryption key: it is no regular file of 1 to %d bytes",
+                                  path, KEK_JWK_MAX);
 
         r = secret_new((size_t) st.st_size, &text);
         if (r < 0)
@@ -219,7 +232,11 @@ static int open_sealed(const struct tree *tree, const char *path, char **ret_blo
         if (!S_ISREG(st.st_mode))
                 return reason_set(-EPERM, ret_reason, "%s is not a regular file", path);
         if (st.st_uid != 0 || (st.st_mode & 077) != 0)
-                return reason_set(-EPERM, ret_reason, "%s is open to others than root: see who had it, then chown root and chmod 0600", path);
+                return reason_set(
+                                -EPERM, ret_reason,
+                                "%s is open to others than root: see who had it, then chown root and chmod "
+                                "0600",
+                                path);
         if (st.st_size == 0)
                 return reason_set(-EBADMSG, ret_reason, "%s is empty: restore it from a backup", path);
 
@@ -238,11 +255,15 @@ static int unseal_file(const struct tree *tree, const char *path, struct secret 
                 return r;
         r = unseal(tree, KEK_CREDENTIAL, blob, ret, &why);
         if (r == -EBADMSG)
-                return reason_set(r, ret_reason, "%s cannot be opened: %s; it is damaged, or sealed on another host: restore it from a backup of this host",
-                                  path, why ? why : "no reason given");
+                return reason_set(
+                                r, ret_reason,
+                                "%s cannot be opened: %s; it is damaged, or sealed on another host: "
+                                "restore it from a backup of this host",
+                                path, why ? why : "no reason given");
         /* -ENOENT is kept for "no KEK yet", or a new one would be made in its place. */
         if (r < 0)
-                return reason_set(r == -ENOENT ? -EIO : r, ret_reason, "%s cannot be opened: %s", path, why ? why : strerror(-r));
+                return reason_set(r == -ENOENT ? -EIO : r, ret_reason, "%s cannot be opened: %s", path,
+                                  why ? why : strerror(-r));
         return 0;
 }
 
@@ -261,6 +282,10 @@ int kek_load(const struct tree *tree, struct kek **ret, char **ret_reason) {
                 return r;
         r = jwk_parse(text, ret);
         if (r == -EBADMSG)
-                return reason_set(r, ret_reason, "%s opens to something that is no key-encryption key: restore it from a backup", path);
+                return reason_set(
+                                r, ret_reason,
+                                "%s opens to something that is no key-encryption key: restore it from a "
+                                "backup",
+                                path);
         return r;
 }

@@ -20,7 +20,8 @@ DEFINE_CLEANUP(struct kek *, kek_free);
 /* Makes, seals and stores the KEK, durably and without replacing one. -EEXIST: there is one already. */
 int kek_create(const struct tree *tree, enum seal_with with, char **ret_reason);
 
-/* From $CREDENTIALS_DIRECTORY/keyrota-kek where the unit has it (host tree only), else by opening PATH_KEK. -ENOENT: no KEK yet. */
+/* From $CREDENTIALS_DIRECTORY/keyrota-kek where the unit has it (host tree only), else by opening PATH_KEK.
+ * -ENOENT: no KEK yet. */
 int kek_load(const struct tree *tree, struct kek **ret, char **ret_reason);
 
 #endif

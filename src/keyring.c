@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The one door to libkeyutils. Every key is made in the thread's own keyring, gets its mask there and only then is linked to
- * where others may find it, so that nothing in the ring was ever open to a possessor (see keyrings(7), "Possession"). May call secret.
+ * The one door to libkeyutils. Every key is made in the thread's own keyring, gets its mask there and only
+ * then is linked to where others may find it, so that nothing in the ring was ever open to a possessor (see
+ * keyrings(7), "Possession"). May call secret.
  */
 
 #include <errno.h>
@@ -15,7 +16,8 @@
 
 #define LIVE_MASK UINT32_C(0x003f0000) /* uid 0: everything; possessor, group, others: nothing */
 #define HEADER_MAGIC "keyrota1 "
-#define HEADER_MAX (sizeof(HEADER_MAGIC) + sizeof(((struct keyring_header *) 0)->secret) + 20 + KEYRING_KIDS_MAX)
+#define HEADER_MAX                                                                                           \
+        (sizeof(HEADER_MAGIC) + sizeof(((struct keyring_header *) 0)->secret) + 20 + KEYRING_KIDS_MAX)
 #define KEY_INFO_MAX (4096 + 64) /* of any key: the kernel takes descriptions of a page */
 #define ATTEMPTS_MAX 16 /* while another process changes the same thing */
 
@@ -38,7 +40,9 @@ static int key_describe(key_serial_t key, struct key_info *ret) {
                 return -errno;
         if ((size_t) n > sizeof(ret->text))
                 return -ENAMETOOLONG;
-        if (sscanf(ret->text, "%15[^;];%u;%u;%" SCNx32 ";%n", ret->type, &ret->uid, &gid, &ret->mask, &start) != 4 || start == 0)
+        if (sscanf(ret->text, "%15[^;];%u;%u;%" SCNx32 ";%n", ret->type, &ret->uid, &gid, &ret->mask,
+                   &start) != 4 ||
+            start == 0)
                 return -EBADMSG;
         ret->description = ret->text + start;
         return 0;
@@ -55,7 +59,8 @@ static int key_check(key_serial_t key) {
         return info.uid == 0 && info.mask == LIVE_MASK ? 0 : -EPERM;
 }
 
-/* What is revoked, expired or negative is as good as gone; linking a new key of that description takes its place. */
+/* What is revoked, expired or negative is as good as gone; linking a new key of that description takes its
+ * place. */
 static bool is_absent(int error) {
         return error == -ENOKEY || error == -EKEYREVOKED || error == -EKEYEXPIRED || error == -EKEYREJECTED;
 }
@@ -70,7 +75,8 @@ static int ring_search(key_serial_t ring, const char *type, const char *descript
 }
 
 /* A new key that only this thread knows yet, with its final mask. */
-static int key_make(const char *type, const char *description, const void *payload, size_t size, key_serial_t *ret) {
+static int key_make(const char *type, const char *description, const void *payload, size_t size,
+                    key_serial_t *ret) {
         key_serial_t key;
 
         key = add_key(type, description, payload, size, KEY_SPEC_THREAD_KEYRING);
@@ -99,8 +105,9 @@ int keyring_open(const char *name, bool create, keyring_serial *ret) {
                 r = key_make("keyring", name, NULL, 0, &ring);
                 if (r < 0)
                         return r;
-                /* Unlike linking, this never takes the place of one that another process has made in between. The last
-                 * attempt does: what stands in the way all the time is a revoked ring, which no search finds. */
+                /* Unlike linking, this never takes the place of one that another process has made in between.
+                 * The last attempt does: what stands in the way all the time is a revoked ring, which no
+                 * search finds. */
                 if (keyctl_move(ring, KEY_SPEC_THREAD_KEYRING, KEY_SPEC_USER_KEYRING,
                                 attempt + 1 < ATTEMPTS_MAX ? KEYCTL_MOVE_EXCL : 0) < 0) {
                         r = -errno;
@@ -123,7 +130,8 @@ static bool secret_name_valid(const char *secret) {
         if (strcmp(secret, "-") == 0)
                 return true;
         return slash && slash > secret && slash[1] != '\0' &&
-                secret[strspn(secret, "abcdefghijklmnopqrstuvwxyz0123456789_.-/")] == '\0' && !strchr(slash + 1, '/');
+                        secret[strspn(secret, "abcdefghijklmnopqrstuvwxyz0123456789_.-/")] == '\0' &&
+                        !strchr(slash + 1, '/');
 }
 
 static bool kids_valid(const char *kids) {
@@ -135,12 +143,14 @@ static bool kids_valid(const char *kids) {
         return true;
 }
 
-static int header_format(const struct keyring_header *header, char buffer[static HEADER_MAX], size_t *ret_size) {
+static int header_format(const struct keyring_header *header, char buffer[static HEADER_MAX],
+                         size_t *ret_size) {
         int n;
 
         if (!secret_name_valid(header->secret) || !kids_valid(header->kids))
                 return -EINVAL;
-        n = snprintf(buffer, HEADER_MAX, HEADER_MAGIC "%s %" PRIu64 " %s\n", header->secret, header->generation, header->kids);
+        n = snprintf(buffer, HEADER_MAX, HEADER_MAGIC "%s %" PRIu64 " %s\n", header->secret,
+                     header->generation, header->kids);
         if (n < 0 || (size_t) n >= HEADER_MAX)
                 return -EINVAL;
         *ret_size = (size_t) n;
@@ -244,7 +254,8 @@ static int entry_update(key_serial_t key, const struct secret *payload) {
         return 1;
 }
 
-int keyring_publish(keyring_serial ring, const char *description, const struct keyring_header *header, const struct secret *bytes) {
+int keyring_publish(keyring_serial ring, const char *description, const struct keyring_header *header,
+                    const struct secret *bytes) {
         _cleanup_(secret_freep) struct secret *payload = NULL;
         char text[HEADER_MAX];
         key_serial_t key;
@@ -273,10 +284,11 @@ int keyring_publish(keyring_serial ring, const char *description, const struct k
         return r;
 }
 
-int keyring_read(keyring_serial ring, const char *description, struct keyring_header *ret_header, struct secret **ret_bytes) {
+int keyring_read(keyring_serial ring, const char *description, struct keyring_header *ret_header,
+                 struct secret **ret_bytes) {
         _cleanup_(secret_freep) struct secret *payload = NULL;
         struct keyring_header header;
-        key_serial_t key;
+        key_serial_t key = 0;
         size_t n;
         int r;
 
@@ -365,7 +377,7 @@ int keyring_remove(keyring_serial ring, const char *description) {
 }
 
 int keyring_destroy(const char *name) {
-        key_serial_t ring;
+        key_serial_t ring = 0;
         int r;
 
         r = ring_search(KEY_SPEC_USER_KEYRING, "keyring", name, &ring);

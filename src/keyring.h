@@ -3,7 +3,8 @@
 #define KEYROTA_KEYRING_H
 
 /*
- * The one door to libkeyutils: a flat, root-owned keyring under uid 0's user keyring that holds every rendering once. May call secret.
+ * The one door to libkeyutils: a flat, root-owned keyring under uid 0's user keyring that holds every
+ * rendering once. May call secret.
  */
 
 #include <stdint.h>
@@ -24,17 +25,25 @@ struct keyring_header {
         char kids[KEYRING_KIDS_MAX]; /* "KID,KID" active first */
 };
 
-/* The serial of keyring name under @u. create: makes it with mask 0x003f0000. -ENOKEY: there is none. -EPERM: there is one that is not root's or has a wider mask. */
+/* The serial of keyring name under @u. create: makes it with mask 0x003f0000. -ENOKEY: there is none. -EPERM:
+ * there is one that is not root's or has a wider mask. */
 int keyring_open(const char *name, bool create, keyring_serial *ret);
 
-/* Adds or updates in place (same serial). 1 when something changed, 0 when the entry already held exactly this, -E2BIG over KEYRING_PAYLOAD_MAX, -EDQUOT. */
-int keyring_publish(keyring_serial ring, const char *description, const struct keyring_header *header, const struct secret *bytes);
+/* Adds or updates in place (same serial). 1 when something changed, 0 when the entry already held exactly
+ * this, -E2BIG over KEYRING_PAYLOAD_MAX, -EDQUOT. */
+int keyring_publish(keyring_serial ring, const char *description, const struct keyring_header *header,
+                    const struct secret *bytes);
 
-/* The entry's header and bytes (exactly those published). -ENOKEY: no such entry. -EBADMSG: not in keyrota's form. Either ret may be NULL. */
-int keyring_read(keyring_serial ring, const char *description, struct keyring_header *ret_header, struct secret **ret_bytes);
+/* The entry's header and bytes (exactly those published). -ENOKEY: no such entry. -EBADMSG: not in keyrota's
+ * form. Either ret may be NULL. */
+int keyring_read(keyring_serial ring, const char *description, struct keyring_header *ret_header,
+                 struct secret **ret_bytes);
 
-/* Calls each() for every entry; its result <0 ends the walk and is returned. The header is NULL for an entry in a foreign form. */
-int keyring_foreach(keyring_serial ring, int (*each)(const char *description, const struct keyring_header *header, void *userdata), void *userdata);
+/* Calls each() for every entry; its result <0 ends the walk and is returned. The header is NULL for an entry
+ * in a foreign form. */
+int keyring_foreach(keyring_serial ring,
+                    int (*each)(const char *description, const struct keyring_header *header, void *userdata),
+                    void *userdata);
 
 /* Unlinks the entry; 0 also when there is none. */
 int keyring_remove(keyring_serial ring, const char *description);

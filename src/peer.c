@@ -137,8 +137,8 @@ const char *peer_check_cgroup(const char *path, const char *root, const char *un
 
                 if (is_cgroup_of(p, n, unit)) {
                         p += n;
-                        if (*p ==
-                            '/') /* the one folder that systemd itself may start a service's process in */
+                        /* The one folder below it that systemd itself may start a service's process in. */
+                        if (*p == '/')
                                 p += 1 + strcspn(p + 1, "/");
                         return *p == '\0' ? NULL : "its cgroup lies deeper than a service is started in";
                 }

@@ -38,7 +38,15 @@ static const struct policy *effective(const struct item *item) {
         return item->policy ? item->policy : item->written->valid ? item->written : NULL;
 }
 
-/* The generator's memory of who gets what. Of a policy that nothing good is known of now, what was remembered stays. */
+/* Is nothing good known of the secret in this run, so that what was remembered of it stays? */
+static bool is_unknown(const struct run *run, const char *name) {
+        for (size_t i = 0; i < run->policies->n_policies; i++)
+                if (strcmp(run->items[i].written->name, name) == 0)
+                        return !effective(&run->items[i]);
+        return run->policies->incomplete; /* else its policy was removed */
+}
+
+/* The generator's memory of who gets what. */
 static int remember_deliveries(struct run *run) {
         _cleanup_(deliveries_clear) struct deliveries now = {}, before = {};
         int r;
@@ -46,17 +54,14 @@ static int remember_deliveries(struct run *run) {
         r = deliveries_load(run->context->tree, &before);
         if (r == -ENOMEM)
                 return r;
-        for (size_t i = 0; i < run->policies->n_policies; i++) {
-                const struct item *item = &run->items[i];
-
-                r = effective(item) ? deliveries_add_policy(&now, effective(item)) : 0;
-                for (size_t j = 0; r >= 0 && !effective(item) && j < before.n_lines; j++)
-                        if (strcmp(before.lines[j].secret, item->written->name) == 0)
-                                r = deliveries_add(&now, &before.lines[j]);
-                if (r < 0)
-                        return r;
-        }
-        return deliveries_save(run->context->tree, &now);
+        r = 0;
+        for (size_t i = 0; r >= 0 && i < run->policies->n_policies; i++)
+                if (effective(&run->items[i]))
+                        r = deliveries_add_policy(&now, effective(&run->items[i]));
+        for (size_t i = 0; r >= 0 && i < before.n_lines; i++)
+                if (is_unknown(run, before.lines[i].secret))
+                        r = deliveries_add(&now, &before.lines[i]);
+        return r < 0 ? r : deliveries_save(run->context->tree, &now);
 }
 
 /* Who may hold what, for the PAM module. */

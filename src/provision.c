@@ -109,6 +109,8 @@ static int provision_all(struct run *run) {
                 r = run_note_pending(run);
         if (r < 0)
                 return r;
+        if (run->policies->incomplete)
+                return 0; /* what seems to have no policy may have one in the folder that could not be read */
         r = publication_sweep(run->publication, &reason);
         if (r < 0)
                 log_error("%s", reason ? reason : strerror(-r));

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Writing sealed files: each to a temporary one beside it, then all made durable, then all renamed, then the folders made durable. So at every moment,
- * and after a power cut at any moment, each name holds its old file or its new one, whole.
+ * Writing sealed files: each to a temporary one beside it, then all made durable, then all renamed, then the
+ * folders made durable. So at every moment, and after a power cut at any moment, each name holds its old file
+ * or its new one, whole.
  */
 
 #include <errno.h>
@@ -52,8 +53,10 @@ static int write_temporary(int folder, struct staged *staged, const struct secre
 
         if (getrandom(&random, sizeof(random), 0) != (ssize_t) sizeof(random))
                 return -EIO;
-        (void) snprintf(staged->temporary, sizeof(staged->temporary), TEMPORARY_PREFIX "%s.%08" PRIx32, store_file_name(staged->name, file), random);
-        fd = openat(folder, staged->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+        (void) snprintf(staged->temporary, sizeof(staged->temporary), TEMPORARY_PREFIX "%s.%08" PRIx32,
+                        store_file_name(staged->name, file), random);
+        fd = openat(folder, staged->temporary,
+                    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
         if (fd < 0)
                 return -errno;
         r = write_all(fd, text->data, text->size);
@@ -89,18 +92,23 @@ static int check_stageable(const struct store *store, const struct keyset *keyse
         if (!policy_name_valid(keyset->environment) || !policy_name_valid(keyset->name))
                 return reason_set(-EINVAL, ret_reason, "its name or environment is not a valid one");
         if (keyset->generation >= INT64_MAX)
-                return reason_set(-ERANGE, ret_reason, "its generation %" PRIu64 " is the last that there can be", keyset->generation);
+                return reason_set(-ERANGE, ret_reason,
+                                  "its generation %" PRIu64 " is the last that there can be",
+                                  keyset->generation);
         return 0;
 }
 
 /* A set that was never stored must not take the place of one that was, whatever state that is in. */
-static int check_not_fresh_over_old(int folder, const struct keyset *keyset, const char *path, char **ret_reason) {
+static int check_not_fresh_over_old(int folder, const struct keyset *keyset, const char *path,
+                                    char **ret_reason) {
         char file[STORE_NAME_MAX];
         struct stat st;
 
-        if (keyset->generation > 0 || fstatat(folder, store_file_name(keyset->name, file), &st, AT_SYMLINK_NOFOLLOW) < 0)
+        if (keyset->generation > 0 ||
+            fstatat(folder, store_file_name(keyset->name, file), &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return 0;
-        return reason_set(-EEXIST, ret_reason, "%s is there already and new keys do not take its place", path);
+        return reason_set(-EEXIST, ret_reason, "%s is there already and new keys do not take its place",
+                          path);
 }
 
 /* An earlier staging of the same secret is overtaken by this one. */
@@ -148,7 +156,9 @@ int store_stage(struct store *store, struct keyset *keyset, char **ret_reason) {
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot encrypt %s: %s", path, strerror(-r));
         if (text->size > STORE_FILE_MAX)
-                return reason_set(-EFBIG, ret_reason, "%s would be larger than %d bytes: it holds too many keys", path, STORE_FILE_MAX);
+                return reason_set(-EFBIG, ret_reason,
+                                  "%s would be larger than %d bytes: it holds too many keys", path,
+                                  STORE_FILE_MAX);
 
         staged.folder = (size_t) (folder - store->folders);
         strcpy(staged.name, keyset->name);
@@ -170,8 +180,8 @@ int store_stage(struct store *store, struct keyset *keyset, char **ret_reason) {
         return 0;
 }
 
-/* Brings what is staged to the disk. The descriptors of the folders are older than what was written, so that the kernel tells through them of every
- * write that failed (syncfs(2), since Linux 5.8). */
+/* Brings what is staged to the disk. The descriptors of the folders are older than what was written, so that
+ * the kernel tells through them of every write that failed (syncfs(2), since Linux 5.8). */
 static int flush_files(const struct store *store) {
         if (store->n_staged == 1 && store->staged[0].fd >= 0)
                 return fsync(store->staged[0].fd) < 0 ? -errno : 0;
@@ -243,9 +253,11 @@ int store_commit(struct store *store, char **ret_reason) {
                         unstage(store, &store->staged[i]);
         store->n_staged = 0;
         if (r < 0)
-                return reason_set(r, ret_reason, "cannot rename in %s: %s; %zu of %zu secrets are new, the others old",
-                                  path, strerror(-r), renamed, n_staged);
+                return reason_set(r, ret_reason,
+                                  "cannot rename in %s: %s; %zu of %zu secrets are new, the others old", path,
+                                  strerror(-r), renamed, n_staged);
         if (s < 0)
-                return reason_set(s, ret_reason, "cannot bring the folders of %s to the disk: %s", path, strerror(-s));
+                return reason_set(s, ret_reason, "cannot bring the folders of %s to the disk: %s", path,
+                                  strerror(-s));
         return 0;
 }

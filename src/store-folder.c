@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The folders of the store, one for each environment, and the names in them. What has no name of ours in it is not ours. */
+/* The folders of the store, one for each environment, and the names in them. What has no name of ours in it
+ * is not ours. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -49,8 +50,9 @@ static bool is_temporary(const char *file) {
         char middle[STORE_NAME_MAX], name[POLICY_NAME_MAX + 1];
         size_t n = strlen(file), prefix = strlen(TEMPORARY_PREFIX), tail = 1 + TEMPORARY_DIGITS;
 
-        if (n <= prefix + tail || n - prefix - tail >= sizeof(middle) || strncmp(file, TEMPORARY_PREFIX, prefix) != 0 ||
-            file[n - tail] != '.' || strspn(file + n - tail + 1, "0123456789abcdef") != TEMPORARY_DIGITS)
+        if (n <= prefix + tail || n - prefix - tail >= sizeof(middle) ||
+            strncmp(file, TEMPORARY_PREFIX, prefix) != 0 || file[n - tail] != '.' ||
+            strspn(file + n - tail + 1, "0123456789abcdef") != TEMPORARY_DIGITS)
                 return false;
         memcpy(middle, file + prefix, n - prefix - tail);
         middle[n - prefix - tail] = '\0';
@@ -63,13 +65,18 @@ int store_check_folder(int fd, const char *path, dev_t *ret_device, char **ret_r
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (st.st_uid != 0 || (st.st_mode & 022) != 0)
-                return reason_set(-EPERM, ret_reason, "%s can be written by others than root: look at what is in it, then chown root and chmod 0700", path);
+                return reason_set(
+                                -EPERM, ret_reason,
+                                "%s can be written by others than root: look at what is in it, then chown "
+                                "root and chmod 0700",
+                                path);
         if (ret_device)
                 *ret_device = st.st_dev;
         return 0;
 }
 
-static int open_folder(struct store *store, const char *environment, bool make, const char *path, char **ret_reason) {
+static int open_folder(struct store *store, const char *environment, bool make, const char *path,
+                       char **ret_reason) {
         const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
         int fd;
 
@@ -91,7 +98,8 @@ static int open_folder(struct store *store, const char *environment, bool make, 
         return reason_set(-errno, ret_reason, "cannot open %s: %s", path, strerror(errno));
 }
 
-int store_folder(struct store *store, const char *environment, bool make, struct folder **ret, char **ret_reason) {
+int store_folder(struct store *store, const char *environment, bool make, struct folder **ret,
+                 char **ret_reason) {
         _cleanup_close_ int fd = -EBADF;
         _cleanup_free_ char *path = NULL;
         struct folder *folders;
@@ -128,7 +136,8 @@ int store_folder(struct store *store, const char *environment, bool make, struct
 }
 
 /* Calls each() for the entries of a folder; its result <0 ends the walk. */
-static int walk(int fd, int (*each)(struct store *store, int fd, const char *entry, void *userdata), struct store *store, void *userdata) {
+static int walk(int fd, int (*each)(struct store *store, int fd, const char *entry, void *userdata),
+                struct store *store, void *userdata) {
         _cleanup_(closedirp) DIR *directory = NULL;
         struct dirent *entry;
         int own, r;

@@ -2,7 +2,8 @@
 #ifndef KEYROTA_STORE_INTERNAL_H
 #define KEYROTA_STORE_INTERNAL_H
 
-/* What store.c (open, read), store-folder.c (folders and names) and store-commit.c (write) share and nobody else sees. */
+/* What store.c (open, read), store-folder.c (folders and names) and store-commit.c (write) share and nobody
+ * else sees. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,7 +30,8 @@ struct staged {
         size_t folder; /* index */
         char name[POLICY_NAME_MAX + 1];
         char temporary[TEMPORARY_NAME_MAX];
-        int fd; /* for fsync(2), while this is the only one; more go by syncfs(2), and a thousand descriptors would be too many */
+        int fd; /* for fsync(2), while this is the only one; more go by syncfs(2), and a thousand descriptors
+                   would be too many */
 };
 
 struct store {
@@ -43,8 +45,10 @@ struct store {
         size_t n_staged;
 };
 
-/* The environment's folder, opened once. -ENOENT: there is none and make is false. -EPERM: unsafe. The pointer is good until the next call. */
-int store_folder(struct store *store, const char *environment, bool make, struct folder **ret, char **ret_reason);
+/* The environment's folder, opened once. -ENOENT: there is none and make is false. -EPERM: unsafe. The
+ * pointer is good until the next call. */
+int store_folder(struct store *store, const char *environment, bool make, struct folder **ret,
+                 char **ret_reason);
 
 /* ENV/NAME.jwe or what lies there as the caller of the program knows it, for messages. */
 int store_path(const struct store *store, const char *environment, const char *file, char **ret);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* JWE compact serialisation (RFC 7516 section 7.1) with direct encryption under A256GCM (RFC 7518 sections 4.5 and 5.3). May call base64,
- * secret, OpenSSL, and jansson to read the header. */
+/* JWE compact serialisation (RFC 7516 section 7.1) with direct encryption under A256GCM (RFC 7518
+ * sections 4.5 and 5.3). May call base64, secret, OpenSSL, and jansson to read the header. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,16 +34,16 @@ static int header_format(const struct jwe_header *header, struct secret **ret) {
         if (header->generation == 0 || header->generation > INT64_MAX)
                 return -ERANGE;
         n = snprintf(json, sizeof(json),
-                     "{\"alg\":\"dir\",\"enc\":\"A256GCM\",\"typ\":\"JOSE\",\"cty\":\"jwk-set+json\",\"kid\":\"%s\",\"env\":\"%s\",\"name\":\"%s\",\"gen\":%" PRIu64 "}",
+                     "{\"alg\":\"dir\",\"enc\":\"A256GCM\",\"typ\":\"JOSE\",\"cty\":\"jwk-set+json\","
+                     "\"kid\":\"%s\",\"env\":\"%s\",\"name\":\"%s\",\"gen\":%" PRIu64 "}",
                      header->kid, header->environment, header->name, header->generation);
         if (n < 0 || (size_t) n >= sizeof(json))
                 return -EINVAL;
         return base64url_encode(json, (size_t) n, ret);
 }
 
-static int gcm_encrypt(
-                const struct secret *key, const uint8_t iv[static IV_SIZE], const struct secret *aad, const struct secret *plaintext,
-                uint8_t *ciphertext, uint8_t tag[static TAG_SIZE]) {
+static int gcm_encrypt(const struct secret *key, const uint8_t iv[static IV_SIZE], const struct secret *aad,
+                       const struct secret *plaintext, uint8_t *ciphertext, uint8_t tag[static TAG_SIZE]) {
         _cleanup_(cipher_freep) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
         int n, rest;
 
@@ -58,8 +58,10 @@ static int gcm_encrypt(
         return 0;
 }
 
-int jwe_encrypt(const struct jwe_header *header, const struct secret *key, const struct secret *plaintext, struct secret **ret_text) {
-        _cleanup_(secret_freep) struct secret *protected = NULL, *ciphertext = NULL, *body = NULL, *iv_text = NULL, *tag_text = NULL, *text = NULL;
+int jwe_encrypt(const struct jwe_header *header, const struct secret *key, const struct secret *plaintext,
+                struct secret **ret_text) {
+        _cleanup_(secret_freep) struct secret *protected = NULL, *ciphertext = NULL, *body = NULL,
+                                              *iv_text = NULL, *tag_text = NULL, *text = NULL;
         uint8_t iv[IV_SIZE], tag[TAG_SIZE];
         int r;
 
@@ -81,11 +83,13 @@ int jwe_encrypt(const struct jwe_header *header, const struct secret *key, const
         if (r >= 0)
                 r = base64url_encode(tag, sizeof(tag), &tag_text);
         if (r >= 0)
-                r = secret_new(protected->size + 2 + iv_text->size + 1 + body->size + 1 + tag_text->size, &text);
+                r = secret_new(protected->size + 2 + iv_text->size + 1 + body->size + 1 + tag_text->size,
+                               &text);
         if (r < 0)
                 return r;
-        (void) snprintf((char *) text->data, text->size + 1, "%s..%s.%s.%s", (const char *) protected->data, (const char *) iv_text->data,
-                        (const char *) body->data, (const char *) tag_text->data);
+        (void) snprintf((char *) text->data, text->size + 1, "%s..%s.%s.%s", (const char *) protected->data,
+                        (const char *) iv_text->data, (const char *) body->data,
+                        (const char *) tag_text->data);
         *ret_text = TAKE_PTR(text);
         return 0;
 }
@@ -98,7 +102,8 @@ struct span {
 
 enum { PROTECTED, ENCRYPTED_KEY, IV, CIPHERTEXT, TAG, PART_COUNT };
 
-/* -EBADMSG with the reason; every text that is cut short somewhere is told from one that is otherwise wrong. */
+/* -EBADMSG with the reason; every text that is cut short somewhere is told from one that is otherwise wrong.
+ */
 static int split(const char *text, size_t size, struct span parts[static PART_COUNT], const char **ret_what) {
         const char *p = text, *stop = text + size;
 
@@ -125,8 +130,8 @@ static int split(const char *text, size_t size, struct span parts[static PART_CO
                 *ret_what = "is torn: it ends in the middle";
                 return -EBADMSG;
         }
-        if (parts[PROTECTED].size > HEADER_MAX * 4 / 3 || parts[ENCRYPTED_KEY].size != 0 || parts[IV].size != IV_TEXT_SIZE ||
-            parts[TAG].size != TAG_TEXT_SIZE) {
+        if (parts[PROTECTED].size > HEADER_MAX * 4 / 3 || parts[ENCRYPTED_KEY].size != 0 ||
+            parts[IV].size != IV_TEXT_SIZE || parts[TAG].size != TAG_TEXT_SIZE) {
                 *ret_what = "is no JWE of keyrota";
                 return -EBADMSG;
         }
@@ -160,12 +165,15 @@ int jwe_parse(const char *text, size_t size, struct jwe_header *ret, const char 
         json = json_loadb((const char *) decoded->data, decoded->size, JSON_REJECT_DUPLICATES, NULL);
         /* Exactly these members: there is no "crit" or "zip" that could be overlooked. */
         good = json &&
-                json_unpack(json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I !}", "alg", &alg, "enc", &enc, "typ", &typ, "cty", &cty, "kid", &kid,
-                            "env", &environment, "name", &name, "gen", &generation) == 0 &&
-                strcmp(alg, "dir") == 0 && strcmp(enc, "A256GCM") == 0 && strcmp(typ, "JOSE") == 0 && strcmp(cty, "jwk-set+json") == 0 &&
-                generation > 0 && policy_name_valid(environment) && policy_name_valid(name) &&
-                copy_name(header.kid, sizeof(header.kid), kid) && copy_name(header.environment, sizeof(header.environment), environment) &&
-                copy_name(header.name, sizeof(header.name), name);
+                        json_unpack(json, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I !}", "alg", &alg, "enc",
+                                    &enc, "typ", &typ, "cty", &cty, "kid", &kid, "env", &environment, "name",
+                                    &name, "gen", &generation) == 0 &&
+                        strcmp(alg, "dir") == 0 && strcmp(enc, "A256GCM") == 0 && strcmp(typ, "JOSE") == 0 &&
+                        strcmp(cty, "jwk-set+json") == 0 && generation > 0 &&
+                        policy_name_valid(environment) && policy_name_valid(name) &&
+                        copy_name(header.kid, sizeof(header.kid), kid) &&
+                        copy_name(header.environment, sizeof(header.environment), environment) &&
+                        copy_name(header.name, sizeof(header.name), name);
         if (good)
                 header.generation = (uint64_t) generation;
         json_decref(json);
@@ -175,9 +183,8 @@ int jwe_parse(const char *text, size_t size, struct jwe_header *ret, const char 
         return 0;
 }
 
-static int gcm_decrypt(
-                const struct secret *key, const struct secret *iv, const struct span *aad, const struct secret *ciphertext, struct secret *tag,
-                uint8_t *plaintext) {
+static int gcm_decrypt(const struct secret *key, const struct secret *iv, const struct span *aad,
+                       const struct secret *ciphertext, struct secret *tag, uint8_t *plaintext) {
         _cleanup_(cipher_freep) EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
         int n, rest;
 

@@ -3,8 +3,8 @@
 #define KEYROTA_STORE_JWE_H
 
 /*
- * The one form of JWE that the store writes and reads: RFC 7516 compact serialisation, "dir" and "A256GCM", a protected header that binds
- * whose keys these are. Pure: bytes to bytes.
+ * The one form of JWE that the store writes and reads: RFC 7516 compact serialisation, "dir" and "A256GCM", a
+ * protected header that binds whose keys these are. Pure: bytes to bytes.
  */
 
 #include <stddef.h>
@@ -24,9 +24,11 @@ struct jwe_header {
 };
 
 /* A random IV each time. The text has no final newline. */
-int jwe_encrypt(const struct jwe_header *header, const struct secret *key, const struct secret *plaintext, struct secret **ret_text);
+int jwe_encrypt(const struct jwe_header *header, const struct secret *key, const struct secret *plaintext,
+                struct secret **ret_text);
 
-/* Reads the outside strictly, without a key: five parts of the right sizes and exactly our header. -EBADMSG: *ret_what (a constant) ends the sentence "the file ...". */
+/* Reads the outside strictly, without a key: five parts of the right sizes and exactly our header. -EBADMSG:
+ * *ret_what (a constant) ends the sentence "the file ...". */
 int jwe_parse(const char *text, size_t size, struct jwe_header *ret, const char **ret_what);
 
 /* The plaintext of what jwe_parse() takes. -EBADMSG: not authentic. */

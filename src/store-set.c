@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Key set to JSON and back. May call jwk, keyset, reason, secret, and jansson, whose memory is secret too after jwk_init(). */
+/* Key set to JSON and back. May call jwk, keyset, reason, secret, and jansson, whose memory is secret too
+ * after jwk_init(). */
 
 #include <errno.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static int dump(const json_t *json, struct secret **ret) {
 }
 
 static void times_to_array(const struct key_times *times, int64_t array[static N_TIMES]) {
-        memcpy(array, (int64_t[]) { times->created, times->activates, times->deactivates, times->destroys }, N_TIMES * sizeof(*array));
+        memcpy(array, (int64_t[]){ times->created, times->activates, times->deactivates, times->destroys },
+               N_TIMES * sizeof(*array));
 }
 
 static int encode_times(json_t *object, const struct key_times *times) {
@@ -42,7 +44,8 @@ static int encode_times(json_t *object, const struct key_times *times) {
                 return -EINVAL;
         times_to_array(times, array);
         for (size_t i = 0; i < N_TIMES; i++)
-                if (array[i] != TIME_NEVER && json_object_set_new(object, time_names[i], json_integer(array[i])) < 0)
+                if (array[i] != TIME_NEVER &&
+                    json_object_set_new(object, time_names[i], json_integer(array[i])) < 0)
                         return -ENOMEM;
         return 0;
 }
@@ -61,7 +64,9 @@ static int decode_times(json_t *object, struct key_times *ret) {
         }
         if (array[0] == TIME_NEVER)
                 return -EBADMSG;
-        *ret = (struct key_times) { .created = array[0], .activates = array[1], .deactivates = array[2], .destroys = array[3] };
+        *ret = (struct key_times){
+                .created = array[0], .activates = array[1], .deactivates = array[2], .destroys = array[3]
+        };
         return 0;
 }
 
@@ -105,7 +110,8 @@ int store_set_encode(const struct keyset *keyset, struct secret **ret) {
         json_t *keys = json_array(), *destroyed = json_array();
         int r;
 
-        if (!set || json_object_set_new(set, "keys", keys) < 0 || json_object_set_new(set, "destroyed", destroyed) < 0)
+        if (!set || json_object_set_new(set, "keys", keys) < 0 ||
+            json_object_set_new(set, "destroyed", destroyed) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < keyset->n_keys; i++) {
                 r = encode_key(&keyset->keys[i], keys);
@@ -139,7 +145,8 @@ static int decode_key(json_t *object, struct keyset *keyset, char **ret_reason) 
                 return r;
         r = jwk_from_json(text->data, text->size, -1, &jwk, &why);
         if (r == -EBADMSG || r == -EOPNOTSUPP)
-                return reason_set(-EBADMSG, ret_reason, "key %zu is not right: %s", keyset->n_keys + 1, why ? why : strerror(-r));
+                return reason_set(-EBADMSG, ret_reason, "key %zu is not right: %s", keyset->n_keys + 1,
+                                  why ? why : strerror(-r));
         if (r < 0)
                 return r;
         r = keyset_add(keyset, jwk, &times);
@@ -172,7 +179,8 @@ static int decode_tombstone(json_t *object, struct keyset *keyset) {
         return tombstone.kid && (!why || tombstone.reason) ? 0 : -ENOMEM;
 }
 
-static int decode_members(json_t *keys, json_t *destroyed, const char *policy, struct keyset *keyset, char **ret_reason) {
+static int decode_members(json_t *keys, json_t *destroyed, const char *policy, struct keyset *keyset,
+                          char **ret_reason) {
         int r;
 
         for (size_t i = 0; i < json_array_size(keys); i++) {
@@ -183,7 +191,8 @@ static int decode_members(json_t *keys, json_t *destroyed, const char *policy, s
         for (size_t i = 0; i < json_array_size(destroyed); i++) {
                 r = decode_tombstone(json_array_get(destroyed, i), keyset);
                 if (r == -EBADMSG)
-                        return reason_set(r, ret_reason, "what is left of destroyed key %zu is not right", i + 1);
+                        return reason_set(r, ret_reason, "what is left of destroyed key %zu is not right",
+                                          i + 1);
                 if (r < 0)
                         return r;
         }
@@ -195,7 +204,8 @@ static int decode_members(json_t *keys, json_t *destroyed, const char *policy, s
         return 0;
 }
 
-int store_set_decode(const struct secret *text, const char *environment, const char *name, struct keyset **ret, char **ret_reason) {
+int store_set_decode(const struct secret *text, const char *environment, const char *name,
+                     struct keyset **ret, char **ret_reason) {
         _cleanup_(keyset_freep) struct keyset *keyset = NULL;
         _cleanup_(json_freep) json_t *set = NULL;
         json_t *keys = NULL, *destroyed = NULL;
@@ -206,8 +216,9 @@ int store_set_decode(const struct secret *text, const char *environment, const c
         if (!set)
                 return reason_set(-EBADMSG, ret_reason, "it is no JSON");
         /* A member more is one that a newer version put there, and that writing the set again would lose. */
-        if (json_unpack(set, "{s:o, s:o, s?:s !}", "keys", &keys, "destroyed", &destroyed, "policy", &policy) < 0 || !json_is_array(keys) ||
-            !json_is_array(destroyed))
+        if (json_unpack(set, "{s:o, s:o, s?:s !}", "keys", &keys, "destroyed", &destroyed, "policy",
+                        &policy) < 0 ||
+            !json_is_array(keys) || !json_is_array(destroyed))
                 return reason_set(-EBADMSG, ret_reason, "it is no key set of this version of keyrota");
 
         r = keyset_new(environment, name, &keyset);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The store as its users see it: opening, locking and reading. Writing is in store-commit.c, the folders are in store-folder.c, the form of a file
- * in store-jwe.c and store-set.c. Every file is distrusted until its owner, mode, type, size, form, names and tag have been looked at.
+ * The store as its users see it: opening, locking and reading. Writing is in store-commit.c, the folders are
+ * in store-folder.c, the form of a file in store-jwe.c and store-set.c. Every file is distrusted until its
+ * owner, mode, type, size, form, names and tag have been looked at.
  */
 
 #include <errno.h>
@@ -37,8 +38,8 @@ static pid_t lock_holder(int fd) {
         return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_pid > 0 ? lock.l_pid : 0;
 }
 
-/* The first byte keeps others out, by the open file, so that it holds within one process too. The second belongs to the process and only tells
- * its pid, which the kernel does not tell of the first. */
+/* The first byte keeps others out, by the open file, so that it holds within one process too. The second
+ * belongs to the process and only tells its pid, which the kernel does not tell of the first. */
 static int take_lock(struct store *store, const char *path, unsigned wait_seconds, char **ret_reason) {
         const struct timespec step = { .tv_nsec = LOCK_STEP_MSEC * 1000000L };
         unsigned long left = (unsigned long) wait_seconds * 1000 / LOCK_STEP_MSEC;
@@ -46,9 +47,11 @@ static int take_lock(struct store *store, const char *path, unsigned wait_second
         pid_t holder;
         int r;
 
-        fd = openat(store->fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+        fd = openat(store->fd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+                    0600);
         if (fd < 0)
-                return reason_set(-errno, ret_reason, "cannot open %s/%s: %s", path, LOCK_NAME, strerror(errno));
+                return reason_set(-errno, ret_reason, "cannot open %s/%s: %s", path, LOCK_NAME,
+                                  strerror(errno));
         for (;; left--) {
                 r = lock_range(fd, F_OFD_SETLK, 0);
                 if (r != -EAGAIN && r != -EACCES)
@@ -56,8 +59,12 @@ static int take_lock(struct store *store, const char *path, unsigned wait_second
                 if (left == 0) {
                         holder = lock_holder(fd);
                         if (holder > 0)
-                                return reason_set(-EAGAIN, ret_reason, "process %d is at work in %s; try again when it has ended", (int) holder, path);
-                        return reason_set(-EAGAIN, ret_reason, "another process is at work in %s; try again when it has ended", path);
+                                return reason_set(-EAGAIN, ret_reason,
+                                                  "process %d is at work in %s; try again when it has ended",
+                                                  (int) holder, path);
+                        return reason_set(-EAGAIN, ret_reason,
+                                          "another process is at work in %s; try again when it has ended",
+                                          path);
                 }
                 (void) nanosleep(&step, NULL);
         }
@@ -86,7 +93,8 @@ static int open_state(const struct tree *tree, bool make, const char *path, char
         return fd;
 }
 
-int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsigned wait_seconds, struct store **ret, char **ret_reason) {
+int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsigned wait_seconds,
+               struct store **ret, char **ret_reason) {
         _cleanup_(store_freep) struct store *store = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
@@ -135,27 +143,33 @@ static int open_file(int folder, const char *name, const char *path, int *ret, c
         _cleanup_close_ int fd = -EBADF;
         struct stat st;
 
-        fd = openat(folder, store_file_name(name, file), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+        fd = openat(folder, store_file_name(name, file),
+                    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
         if (fd < 0 && errno == ENOENT)
                 return -ENOENT;
         if (fd < 0 && (errno == ELOOP || errno == ENXIO))
-                return reason_set(-EPERM, ret_reason, "%s is not a regular file; put the file itself there", path);
+                return reason_set(-EPERM, ret_reason, "%s is not a regular file; put the file itself there",
+                                  path);
         if (fd < 0)
                 return reason_set(-errno, ret_reason, "cannot open %s: %s", path, strerror(errno));
         if (fstat(fd, &st) < 0)
                 return -errno;
         if (!S_ISREG(st.st_mode))
-                return reason_set(-EPERM, ret_reason, "%s is not a regular file; put the file itself there", path);
+                return reason_set(-EPERM, ret_reason, "%s is not a regular file; put the file itself there",
+                                  path);
         if (st.st_uid != 0 || (st.st_mode & 077) != 0)
-                return reason_set(-EPERM, ret_reason, "%s is open to others than root: see who had it, then chown root and chmod 0600", path);
+                return reason_set(
+                                -EPERM, ret_reason,
+                                "%s is open to others than root: see who had it, then chown root and chmod "
+                                "0600",
+                                path);
         *ret = TAKE_FD(fd);
         return 0;
 }
 
 /* The whole text and what its header says. */
-static int read_file(
-                struct store *store, const char *environment, const char *name, const char *path, char **ret_text, size_t *ret_size,
-                struct jwe_header *ret_header, char **ret_reason) {
+static int read_file(struct store *store, const char *environment, const char *name, const char *path,
+                     char **ret_text, size_t *ret_size, struct jwe_header *ret_header, char **ret_reason) {
         _cleanup_free_ char *text = NULL;
         _cleanup_close_ int fd = -EBADF;
         struct folder *folder;
@@ -173,7 +187,9 @@ static int read_file(
                 return r;
         r = tree_read_fd(fd, STORE_FILE_MAX, &text, &size);
         if (r == -EFBIG)
-                return reason_set(-EBADMSG, ret_reason, "%s is larger than %d bytes, so it is not keyrota's: " REMEDY, path, STORE_FILE_MAX, name);
+                return reason_set(-EBADMSG, ret_reason,
+                                  "%s is larger than %d bytes, so it is not keyrota's: " REMEDY, path,
+                                  STORE_FILE_MAX, name);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot read %s: %s", path, strerror(-r));
         r = jwe_parse(text, size, ret_header, &what);
@@ -185,18 +201,23 @@ static int read_file(
 }
 
 /* Is it the file of this secret, under our key? */
-static int check_header(
-                const struct store *store, const struct jwe_header *header, const char *environment, const char *name, const char *path, char **ret_reason) {
+static int check_header(const struct store *store, const struct jwe_header *header, const char *environment,
+                        const char *name, const char *path, char **ret_reason) {
         if (strcmp(header->environment, environment) != 0 || strcmp(header->name, name) != 0)
-                return reason_set(-EBADMSG, ret_reason, "%s is for %s/%s, not for %s/%s: " REMEDY, path, header->environment, header->name, environment, name, name);
+                return reason_set(-EBADMSG, ret_reason, "%s is for %s/%s, not for %s/%s: " REMEDY, path,
+                                  header->environment, header->name, environment, name, name);
         if (strcmp(header->kid, store->kek->kid) != 0)
-                return reason_set(-EKEYREJECTED, ret_reason,
-                                  "%s is sealed under another key-encryption key (%s; this host's is %s): restore the one that it was made with, "
-                                  "or make new keys with keyrota provision --replace=%s", path, header->kid, store->kek->kid, name);
+                return reason_set(
+                                -EKEYREJECTED, ret_reason,
+                                "%s is sealed under another key-encryption key (%s; this host's is %s): "
+                                "restore the one that it was made with, "
+                                "or make new keys with keyrota provision --replace=%s",
+                                path, header->kid, store->kek->kid, name);
         return 0;
 }
 
-int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret, char **ret_reason) {
+int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret,
+               char **ret_reason) {
         _cleanup_(secret_freep) struct secret *plaintext = NULL;
         _cleanup_free_ char *path = NULL, *text = NULL, *why = NULL;
         char file[STORE_NAME_MAX];
@@ -220,19 +241,24 @@ int store_load(struct store *store, const char *environment, const char *name, s
 
         r = jwe_decrypt(text, size, store->kek->bytes, &plaintext);
         if (r == -EBADMSG)
-                return reason_set(r, ret_reason, "%s is not authentic, it was changed after keyrota wrote it: " REMEDY, path, name);
+                return reason_set(r, ret_reason,
+                                  "%s is not authentic, it was changed after keyrota wrote it: " REMEDY, path,
+                                  name);
         if (r < 0)
                 return r;
         r = store_set_decode(plaintext, environment, name, ret, &why);
         if (r == -EBADMSG)
-                return reason_set(r, ret_reason, "%s is authentic but cannot be used: %s; was it made by a newer keyrota?", path, why ? why : "no reason given");
+                return reason_set(r, ret_reason,
+                                  "%s is authentic but cannot be used: %s; was it made by a newer keyrota?",
+                                  path, why ? why : "no reason given");
         if (r < 0)
                 return r;
         (*ret)->generation = header.generation;
         return 0;
 }
 
-int store_peek_generation(struct store *store, const char *environment, const char *name, uint64_t *ret_generation) {
+int store_peek_generation(struct store *store, const char *environment, const char *name,
+                          uint64_t *ret_generation) {
         _cleanup_free_ char *text = NULL;
         struct jwe_header header;
         size_t size;
@@ -262,7 +288,8 @@ int store_set_aside(struct store *store, const char *environment, const char *na
 
         store_file_name(name, file);
         for (unsigned i = 1;; i++) {
-                (void) snprintf(aside, sizeof(aside), i == 1 ? "%s.refused-%s" : "%s.refused-%s-%u", file, when, i);
+                (void) snprintf(aside, sizeof(aside), i == 1 ? "%s.refused-%s" : "%s.refused-%s-%u", file,
+                                when, i);
                 if (renameat2(folder->fd, file, folder->fd, aside, RENAME_NOREPLACE) == 0)
                         break;
                 if (errno != EEXIST || i == ASIDE_ATTEMPTS)

@@ -3,8 +3,9 @@
 #define KEYROTA_STORE_H
 
 /*
- * Sealed files, one for each secret: STATE_DIR/ENV/NAME.jwe, a JWE (RFC 7516 compact, dir + A256GCM) whose plaintext is
- * a JWK Set and whose protected header binds environment, name and generation. May call kek, jwk, secret, tree.
+ * Sealed files, one for each secret: STATE_DIR/ENV/NAME.jwe, a JWE (RFC 7516 compact, dir + A256GCM) whose
+ * plaintext is a JWK Set and whose protected header binds environment, name and generation. May call kek,
+ * jwk, secret, tree.
  */
 
 #include <stdint.h>
@@ -17,24 +18,29 @@
 
 struct store;
 
-/* Opens the store and takes its lock (one writer at a time; wait_seconds 0: -EAGAIN at once, *ret_reason names the holder's pid). kek NULL: headers only.
- * Creates STATE_DIR (0700) when absent. */
-int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsigned wait_seconds, struct store **ret, char **ret_reason);
+/* Opens the store and takes its lock (one writer at a time; wait_seconds 0: -EAGAIN at once, *ret_reason
+ * names the holder's pid). kek NULL: headers only. Creates STATE_DIR (0700) when absent. */
+int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsigned wait_seconds,
+               struct store **ret, char **ret_reason);
 void store_free(struct store *store); /* drops what is staged and not committed */
 DEFINE_CLEANUP(struct store *, store_free);
 
-/* Reads one secret. -ENOENT: there is none. -EBADMSG: torn, forged, or not of this environment and name (*ret_reason). -EKEYREJECTED: sealed
- * under another KEK. -EPERM: unsafe owner, mode or type of file. Never changes or removes anything. */
-int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret, char **ret_reason);
+/* Reads one secret. -ENOENT: there is none. -EBADMSG: torn, forged, or not of this environment and name
+ * (*ret_reason). -EKEYREJECTED: sealed under another KEK. -EPERM: unsafe owner, mode or type of file. Never
+ * changes or removes anything. */
+int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret,
+               char **ret_reason);
 
 /* What the (unauthenticated) header says, without the KEK. */
-int store_peek_generation(struct store *store, const char *environment, const char *name, uint64_t *ret_generation);
+int store_peek_generation(struct store *store, const char *environment, const char *name,
+                          uint64_t *ret_generation);
 
-/* Encrypts keyset under generation keyset->generation + 1 into a temporary file, written but not yet durable. On success keyset->generation has grown. */
+/* Encrypts keyset under generation keyset->generation + 1 into a temporary file, written but not yet durable.
+ * On success keyset->generation has grown. */
 int store_stage(struct store *store, struct keyset *keyset, char **ret_reason);
 
-/* Makes everything staged durable and visible: one file: fsync, rename, fsync of the folder; several: syncfs, renames, fsync of the folders. A failure leaves every
- * secret either old or new and whole. */
+/* Makes everything staged durable and visible: one file: fsync, rename, fsync of the folder; several: syncfs,
+ * renames, fsync of the folders. A failure leaves every secret either old or new and whole. */
 int store_commit(struct store *store, char **ret_reason);
 
 /* Moves a file that was refused aside to NAME.jwe.refused-UTC, durably; *ret_path names it. */

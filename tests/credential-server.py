@@ -37,6 +37,11 @@ def too_long(*_):
     raise AssertionError("nothing happened for two minutes")
 
 
+def stop(*_):
+    atexit._run_exitfuncs()  # sys.exit() is swallowed where it strikes inside of a callback
+    os._exit(1)
+
+
 def equal(actual, wanted, what=""):
     if actual != wanted:
         raise AssertionError(f"{what} is {actual!r:.300}, expected {wanted!r:.300}")
@@ -117,7 +122,7 @@ class Server:
 
     def __init__(self, strace=(), connections=(), listener=None):
         self.directory = tempfile.mkdtemp()
-        atexit.register(lambda pid=os.getpid(): pid == os.getpid() and shutil.rmtree(self.directory))
+        atexit.register(lambda pid=os.getpid(): pid == os.getpid() and shutil.rmtree(self.directory, ignore_errors=True))
         self.path = self.directory + "/socket"
         if listener:
             self.listener, self.path = listener.listener, listener.path
@@ -132,6 +137,7 @@ class Server:
         self.pid = os.fork()
         atexit.register(lambda pid=os.getpid(): pid == os.getpid() and self.pid and os.kill(self.pid, signal.SIGKILL))
         if self.pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self.execute(list(strace), [self.listener.fileno(), *connections])
 
     def execute(self, strace, sockets):
@@ -189,11 +195,13 @@ class Peer:
         out, inside = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             try:
                 open(group + "/cgroup.procs", "w").write("0")
                 self.ask(server, unit, credential, uid, address, wait, inside)
             finally:
                 os._exit(1)
+        atexit.register(lambda pid=os.getpid(): pid == os.getpid() and self.pid and os.kill(self.pid, signal.SIGKILL))
         os.close(inside)
         self.out = out
 
@@ -232,6 +240,7 @@ class Peer:
             data += more
         os.close(self.out)
         os.waitpid(self.pid, 0)
+        self.pid = None
         size, end, head = data.split(b" ", 2)
         return int(size), end.decode(), head
 
@@ -295,10 +304,10 @@ def test_largest():
 
 
 def test_template():
-    put("unit:keyrota-test@.service/key", b"template's")
-    put("unit:keyrota-test@own.service/key", b"its own")
-    got(Peer(server, "keyrota-test@other.service", group="system.slice/system-keyrota\\x2dtest.slice/keyrota-test@other.service"), b"template's")
-    got(Peer(server, "keyrota-test@own.service"), b"its own")
+    put("unit:{STEM}@.service/key", b"template's")
+    put("unit:{STEM}@own.service/key", b"its own")
+    got(Peer(server, "{STEM}@other.service", group="system.slice/system-keyrota\\x2dtest\\x2d{os.getpid()}.slice/{STEM}@other.service"), b"template's")
+    got(Peer(server, "{STEM}@own.service"), b"its own")
 
 
 def test_subgroup():
@@ -316,7 +325,7 @@ def test_no_entry():
 
 
 def test_other_units_cgroup():
-    for group in ("system.slice/keyrota-test-other.service", f"user.slice/{UNIT}", f"machine.slice/keyrota-test.scope/{UNIT}",
+    for group in ("system.slice/{STEM}-other.service", f"user.slice/{UNIT}", f"machine.slice/{STEM}.scope/{UNIT}",
                   f"user.slice/user-0.slice/user@0.service/app.slice/{UNIT}"):
         refused(Peer(server, group=group))
     for record in journal.records():
@@ -492,6 +501,7 @@ def bench():
 
 
 signal.signal(signal.SIGALRM, too_long)
+signal.signal(signal.SIGTERM, stop)
 os.makedirs("/run/systemd/units")
 os.symlink("0123456789abcdef" * 2, f"/run/systemd/units/invocation:{UNIT}")
 open_bytes = b"the secret of the tests\n"

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Runs credential-server.py as root in a mount namespace with a /run of its own, so that the journal and the notes of missing records
-# of this machine are not touched.
+# Runs credential-server.py as root in a mount namespace with a /run of its own, so that the journal and the
+# notes of missing records of this machine are not touched.
 
 set -u
 here=$(dirname "$0")

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Drives the built keyrota-generator ($KEYROTA_GENERATOR) over trees of its own and looks at the drop-ins that it writes. Prints TAP.
+# Drives the built keyrota-generator ($KEYROTA_GENERATOR) over trees of its own and looks at the drop-ins that
+# it writes. Prints TAP.
 
 set -u
 unset SYSTEMD_SCOPE SYSTEMD_IN_INITRD

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The units as systemd's own tools judge them: nothing to say on verify, and an exposure of at most 1.0 for the credential server,
-# 1.5 for the others.
+# The units as systemd's own tools judge them: nothing to say on verify, and an exposure of at most 1.0 for
+# the credential server, 1.5 for the others.
 
 set -u
 top=$(cd "${srcdir:-.}" && pwd)
@@ -30,7 +30,8 @@ is 'there are four services, a socket and a target' \
    "$(cd "$scratch/units" && echo *)" \
    'keyrota-credential.service keyrota-credential.socket keyrota-provision-rsa.service keyrota-provision.service keyrota-setup.service keyrota.target'
 
-# systemd-analyze prefixes the path of the folder where it is told of one unit by its path, and finds the others beside it.
+# systemd-analyze prefixes the path of the folder where it is told of one unit by its path, and finds the
+# others beside it.
 export SYSTEMD_UNIT_PATH="$scratch/units:"
 for unit in "$scratch"/units/*; do
         is "systemd-analyze verify has nothing to say of $(basename "$unit")" \

@@ -3,14 +3,16 @@
 /*
  * Feeds arbitrary bytes to the reader of policies and of the delivery list: a result is a good policy, which
  * must come back from its canonical text, or complaints, never both or neither. Calls policy and deliveries.
- *
+ */
+
+/*
  * To build and run it (from the top of the source; the directories are those that configure would put in):
  *
- *     clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DCONFIG_DIR='"/etc/keyrota"'
- * \
- *             -DVENDOR_DIR='"/usr/lib/keyrota"' -DSTATE_DIR='"/var/lib/keyrota"' -DRUN_DIR='"/run/keyrota"'
- * -Isrc -o fuzz-policy \ tests/fuzz/fuzz-policy.c src/policy*.c src/deliveries.c src/timespan.c src/tree.c
- * src/diagnostics.c src/algorithm.c -linih mkdir -p corpus && ./fuzz-policy corpus tests/policy-corpus
+ * clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DCONFIG_DIR='"/etc/keyrota"' \
+ *         -DVENDOR_DIR='"/usr/lib/keyrota"' -DSTATE_DIR='"/var/lib/keyrota"' -DRUN_DIR='"/run/keyrota"' \
+ *         -Isrc -o fuzz-policy tests/fuzz/fuzz-policy.c src/policy*.c src/deliveries.c src/timespan.c \
+ *         src/tree*.c src/diagnostics.c src/algorithm.c -linih
+ * mkdir -p corpus && ./fuzz-policy corpus tests/policy-corpus
  */
 
 #include <stdint.h>

@@ -78,25 +78,28 @@ tap_results() {
         }' "$file"
 }
 
-# The same lines of what `make check` left in the build folder DIR, whose logs go to LOGS. Nothing there is a
-# failure.
-results_of_trs() {
+# The same lines of what `make check` left in the build folder DIR, whose logs go to LOGS. Nothing there is a failure, as is
+# a test without results.
+results_of_make_check() {
         local dir=$1 label=$2 logs=$3 file name
 
         mkdir -p "$logs"
         (cd "$dir" && find . -name '*.trs' -printf '%P\n' | sort) | while IFS= read -r file; do
                 name=${file%.trs}
                 cp "$dir/$name.log" "$logs/${name//\//-}.log"
-                awk -v label="$label: ${name#tests/}" -v log_name="$logs/${name//\//-}.log" '
-                $1 == ":test-result:" {
-                        verdict = $2
-                        sub(/^:test-result: [A-Z]+ ?([0-9]+ )?(- )?/, "")
-                        if ($0 == "") $0 = "died or has no right plan, see " log_name
-                        if (verdict != "PASS" && verdict != "SKIP") verdict = (verdict == "XFAIL") ? "SKIP" : "FAIL"
+                # the driver adds lines `VERDICT: tests/NAME N - DESCRIPTION` to what the test printed
+                awk -v label="$label: ${name#tests/}" -v prefix="$name" '
+                /^(PASS|FAIL|SKIP|XFAIL|XPASS|ERROR): / && index($2, prefix) == 1 {
+                        verdict = substr($1, 1, length($1) - 1)
+                        sub(/^[A-Z]+: [^ ]+ ?([0-9]+ )?(- )?/, "")
+                        # the exit status of a test that failed says no more
+                        if (verdict == "ERROR" && failed) next
+                        if (verdict != "PASS" && verdict != "SKIP") verdict = "FAIL"
+                        if (verdict == "FAIL") failed = 1
                         print verdict "\t" label ": " $0
                         count++
                 }
-                END { if (!count) print "FAIL\t" label ": has no result" }' "$dir/$file"
+                END { if (!count) print "FAIL\t" label ": has no result" }' "$dir/$name.log"
         done | awk -v label="$label" '{ print } END { if (!NR) print "FAIL\t" label ": ran no test" }'
 }
 
@@ -114,12 +117,12 @@ results_failed() {
 # What a TAP file tells of its failures: each with what is said below it, but the journal. Where none is: what
 # a sanitizer reported, or the end of the file.
 tap_failures() {
-        awk '/^not ok|^Bail out!/ { shown = 1 } /^ok|^1\.\./ { shown = 0 } /^#\|/ { next } shown' "$1" | head -n 60 | grep . ||
+        awk '/^not ok|^Bail out!/ { shown = 1 } /^ok|^1\.\.|^PASS/ { shown = 0 } /^#\|/ { next } shown' "$1" | head -n 60 | grep . ||
                 grep -m 1 -A 25 -E 'ERROR: [A-Za-z]*Sanitizer|runtime error:' "$1" ||
                 tail -n 20 "$1"
 }
 
-# The same of the logs in a folder, as results_of_trs writes them.
+# The same of the logs in a folder, as results_of_make_check writes them.
 show_failures() {
         local log
         grep -lE '^(not ok|Bail out!|ERROR)' "$1"/*.log 2>/dev/null | head -n 10 | while IFS= read -r log; do

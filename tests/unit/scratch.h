@@ -27,13 +27,33 @@ static inline void scratch_fail(const char *what, const char *path) {
         exit(EXIT_FAILURE);
 }
 
+static inline int scratch_remove_one(const char *path, const struct stat *st, int flag, struct FTW *walk) {
+        (void) st, (void) flag, (void) walk;
+        return remove(path);
+}
+
+/* The tree in use. A test that failed has not removed its own: the next one does, or the end of the program. */
+static char scratch_pending[PATH_MAX];
+
+static inline void scratch_remove_pending(void) {
+        if (scratch_pending[0] != '\0')
+                (void) nftw(scratch_pending, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        scratch_pending[0] = '\0';
+}
+
 static inline void scratch_begin(struct scratch *scratch) {
         const char *tmp = getenv("TMPDIR");
+        static bool registered;
+
+        if (!registered && atexit(scratch_remove_pending) == 0)
+                registered = true;
+        scratch_remove_pending();
 
         (void) snprintf(scratch->root, sizeof(scratch->root), "%s/keyrota-test.XXXXXX", tmp ? tmp : "/tmp");
         if (!mkdtemp(scratch->root) || chmod(scratch->root, 0755) < 0 ||
                         tree_open(scratch->root, &scratch->tree) < 0)
                 scratch_fail("cannot make", scratch->root);
+        (void) strcpy(scratch_pending, scratch->root);
 }
 
 static inline void scratch_path(const struct scratch *scratch, const char *path, char ret[static PATH_MAX]) {
@@ -81,16 +101,10 @@ static inline void scratch_link(const struct scratch *scratch, const char *targe
                 scratch_fail("cannot link", full);
 }
 
-static inline int scratch_remove_one(const char *path, const struct stat *st, int flag, struct FTW *walk) {
-        (void) st, (void) flag, (void) walk;
-        return remove(path);
-}
-
 static inline void scratch_end(struct scratch *scratch) {
         tree_free(scratch->tree);
         scratch->tree = NULL;
-        if (nftw(scratch->root, scratch_remove_one, 16, FTW_DEPTH | FTW_PHYS) < 0)
-                scratch_fail("cannot remove", scratch->root);
+        scratch_remove_pending();
 }
 
 #endif

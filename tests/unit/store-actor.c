@@ -4,8 +4,8 @@
  * Writes and checks a store, for tests that kill it or make its system calls fail.
  *   store-actor TREE new N      N secrets of one key each, in one commit; those that are there stay
  *   store-actor TREE rotate N   one key more in each, in one commit
- *   store-actor TREE check N    prints the generation of each, 0 for none; fails unless each is whole: as many keys as its generation
- *   store-actor TREE read N     opens for writing, loads each, writes nothing
+ *   store-actor TREE check N    prints the generation of each, 0 for none; fails unless each is whole: as
+ * many keys as its generation store-actor TREE read N     opens for writing, loads each, writes nothing
  *   store-actor TREE kek 0      makes the key-encryption key, with systemd-creds; one that is there stays
  *   store-actor TREE kek-check 0   prints its kid, or none
  */
@@ -17,7 +17,9 @@
 #include "store.h"
 
 static int add_key(struct keyset *set) {
-        const struct key_times times = { .created = 1, .activates = 1, .deactivates = TIME_NEVER, .destroys = TIME_NEVER };
+        const struct key_times times = {
+                .created = 1, .activates = 1, .deactivates = TIME_NEVER, .destroys = TIME_NEVER
+        };
         struct jwk *jwk = NULL;
         int r;
 
@@ -65,7 +67,8 @@ static int look(struct store *store, unsigned n, bool print, char **reason) {
                 if (r < 0 && (r != -ENOENT || !print))
                         return r;
                 if (print)
-                        (void) printf("%s%llu", i > 0 ? "," : "", r == -ENOENT ? 0ULL : (unsigned long long) set->generation);
+                        (void) printf("%s%llu", i > 0 ? "," : "",
+                                      r == -ENOENT ? 0ULL : (unsigned long long) set->generation);
         }
         return 0;
 }

@@ -36,8 +36,9 @@ static bool enter_namespace(void) {
             mount("none", "/", "none", MS_REC | MS_PRIVATE, "") < 0)
                 return false;
         if (uid != 0) {
-                static const char *const files[] = {"/proc/self/setgroups", "/proc/self/uid_map",
-                                                    "/proc/self/gid_map"};
+                static const char *const files[] = {
+                        "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map",
+                };
 
                 for (size_t i = 0; i < ELEMENTSOF(files); i++) {
                         _cleanup_close_ int fd = open(files[i], O_WRONLY | O_CLOEXEC);
@@ -88,7 +89,7 @@ static bool has_line(const char *line) {
 }
 
 static const struct audit_record full = {
-        .environment = "production",
+        .environment = "prod",
         .name = "billing",
         .algorithm = "ES256",
         .kids = "one,two",
@@ -105,25 +106,13 @@ static const struct audit_record full = {
 
 TEST(record_has_every_field) {
         static const char *const lines[] = {
-                ("MESSAGE_ID=" AUDIT_CREDENTIAL_SERVED_ID),
-                "PRIORITY=6",
-                "SYSLOG_IDENTIFIER=keyrota",
-                "MESSAGE=Served credential jwt.key to billing.service from production/billing, generation "
-                "12.",
-                "KEYROTA_EVENT=credential-served",
-                "KEYROTA_VERDICT=granted",
-                "KEYROTA_ENVIRONMENT=production",
-                "KEYROTA_NAME=billing",
-                "KEYROTA_ALGORITHM=ES256",
-                "KEYROTA_KID=one",
-                "KEYROTA_KID=two",
-                "KEYROTA_GENERATION=12",
-                "KEYROTA_UNIT=billing.service",
-                "KEYROTA_INVOCATION_ID=0123456789abcdef0123456789abcdef",
-                "KEYROTA_CREDENTIAL=jwt.key",
-                "KEYROTA_REASON=because",
-                "KEYROTA_FILE=/etc/keyrota/policy.d/billing.ini",
-                "KEYROTA_UID=0",
+                ("MESSAGE_ID=" AUDIT_CREDENTIAL_SERVED_ID), "PRIORITY=6", "SYSLOG_IDENTIFIER=keyrota",
+                "MESSAGE=Served credential jwt.key to billing.service from prod/billing, generation 12.",
+                "KEYROTA_EVENT=credential-served", "KEYROTA_VERDICT=granted", "KEYROTA_ENVIRONMENT=prod",
+                "KEYROTA_NAME=billing", "KEYROTA_ALGORITHM=ES256", "KEYROTA_KID=one", "KEYROTA_KID=two",
+                "KEYROTA_GENERATION=12", "KEYROTA_UNIT=billing.service",
+                "KEYROTA_INVOCATION_ID=0123456789abcdef0123456789abcdef", "KEYROTA_CREDENTIAL=jwt.key",
+                "KEYROTA_REASON=because", "KEYROTA_FILE=/etc/keyrota/policy.d/billing.ini", "KEYROTA_UID=0",
                 "OBJECT_PID=4711",
         };
         _cleanup_close_ int journal = -EBADF;
@@ -152,7 +141,7 @@ TEST(record_leaves_out_what_is_not_known) {
                 skip(no_namespace);
         journal = journal_open();
         expect_int(audit_write(AUDIT_CREDENTIAL_REFUSED,
-                               &(struct audit_record){.pid = 7, .reason = "no address"}),
+                               &(struct audit_record) { .pid = 7, .reason = "no address" }),
                    0);
         expect(receive(journal));
         expect(has_line("MESSAGE=Refused process 7: no address."));

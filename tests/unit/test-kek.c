@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The key-encryption key of a scratch tree, sealed by the real systemd-creds under that tree's own host key. */
+/* The key-encryption key of a scratch tree, sealed by the real systemd-creds under that tree's own host key.
+ */
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -173,7 +174,7 @@ TEST(sealed_text_that_is_no_key_is_refused) {
 
 TEST(the_units_credential_is_taken_for_the_host_only) {
         static const char jwk[] =
-                "{\"kty\":\"oct\",\"kid\":\"of-the-unit\",\"alg\":\"A256GCM\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}";
+                        "{\"kty\":\"oct\",\"kid\":\"of-the-unit\",\"alg\":\"A256GCM\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}";
         _cleanup_(tree_freep) struct tree *host = NULL;
         _cleanup_(kek_freep) struct kek *kek = NULL, *other = NULL;
         _cleanup_free_ char *reason = NULL;
@@ -231,7 +232,8 @@ int main(void) {
         }
         (void) unsetenv("CREDENTIALS_DIRECTORY");
         (void) snprintf(scratch, sizeof(scratch), "%s/keyrota-kek-XXXXXX", tmp ? tmp : "/tmp");
-        if (jwk_init() < 0 || !mkdtemp(scratch) || atexit(remove_scratch) != 0 || tree_open(scratch, &tree) < 0) {
+        if (jwk_init() < 0 || !mkdtemp(scratch) || atexit(remove_scratch) != 0 ||
+            tree_open(scratch, &tree) < 0) {
                 puts("Bail out! no scratch directory");
                 return EXIT_FAILURE;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The kernel keyring: form of the entries, masks, and what a process that only possesses the ring can do. Needs root. */
+/* The kernel keyring: form of the entries, masks, and what a process that only possesses the ring can do.
+ * Needs root. */
 
 #include <keyutils.h>
 #include <sys/wait.h>
@@ -16,7 +17,9 @@ static void remove_ring(void) {
         (void) keyring_destroy(ring_name);
 }
 
-static const struct keyring_header some_header = { .secret = "production/billing", .generation = 7, .kids = "kid-2,kid-1" };
+static const struct keyring_header some_header = { .secret = "production/billing",
+                                                   .generation = 7,
+                                                   .kids = "kid-2,kid-1" };
 
 /* Owner and mask as the kernel tells them. */
 static bool describe(key_serial_t key, unsigned *ret_uid, unsigned *ret_mask) {
@@ -40,7 +43,8 @@ static key_serial_t find(keyring_serial ring, const char *description) {
 }
 
 /* Puts raw bytes into the ring as an administrator's keyctl(1) might, with a mask. */
-static key_serial_t add_foreign(keyring_serial ring, const char *description, const void *payload, size_t size, unsigned mask) {
+static key_serial_t add_foreign(keyring_serial ring, const char *description, const void *payload,
+                                size_t size, unsigned mask) {
         key_serial_t key = add_key("user", description, payload, size, KEY_SPEC_THREAD_KEYRING);
 
         if (key < 0 || keyctl_setperm(key, mask) < 0 || keyctl_link(key, ring) < 0)
@@ -158,10 +162,12 @@ TEST(an_empty_delivery_is_not_an_absent_one) {
 
 TEST(a_header_that_cannot_be_written_is_refused) {
         static const struct keyring_header bad[] = {
-                { .secret = "", .kids = "k" },        { .secret = "a", .kids = "k" },     { .secret = "a/b/c", .kids = "k" },
-                { .secret = "a/", .kids = "k" },      { .secret = "/b", .kids = "k" },    { .secret = "a b/c", .kids = "k" },
-                { .secret = "a/b\n", .kids = "k" },   { .secret = "a/b", .kids = "" },    { .secret = "a/b", .kids = "k k" },
-                { .secret = "a/b", .kids = "k\nk" },  { .secret = "A/b", .kids = "k" },
+                { .secret = "", .kids = "k" },      { .secret = "a", .kids = "k" },
+                { .secret = "a/b/c", .kids = "k" }, { .secret = "a/", .kids = "k" },
+                { .secret = "/b", .kids = "k" },    { .secret = "a b/c", .kids = "k" },
+                { .secret = "a/b\n", .kids = "k" }, { .secret = "a/b", .kids = "" },
+                { .secret = "a/b", .kids = "k k" }, { .secret = "a/b", .kids = "k\nk" },
+                { .secret = "A/b", .kids = "k" },
         };
         _cleanup_(secret_freep) struct secret *bytes = NULL;
         keyring_serial ring;
@@ -225,7 +231,8 @@ TEST(a_payload_in_another_form_is_refused) {
         /* A NUL inside a field. */
         expect(add_foreign(ring, "unit:form.service/key", "keyrota1 a/b\0c 1 k\n", 19, MASK) > 0);
         expect_int(keyring_read(ring, "unit:form.service/key", NULL, NULL), -EBADMSG);
-        expect(add_foreign(ring, "unit:form.service/key", "keyrota1 a/b 18446744073709551615 k\n", 36, MASK) > 0);
+        expect(add_foreign(ring, "unit:form.service/key", "keyrota1 a/b 18446744073709551615 k\n", 36, MASK) >
+               0);
         expect_int(keyring_read(ring, "unit:form.service/key", &header, NULL), 0);
         expect(header.generation == UINT64_MAX);
 }
@@ -330,14 +337,16 @@ static int in_child(int (*f)(keyring_serial ring), keyring_serial ring) {
         return WEXITSTATUS(status);
 }
 
-/* Nobody, in a session keyring inherited from root that has @u linked: what sudo-like paths leave behind. Counts what is possible. */
+/* Nobody, in a session keyring inherited from root that has @u linked: what sudo-like paths leave behind.
+ * Counts what is possible. */
 static int as_possessing_nobody(keyring_serial ring) {
         key_serial_t key = find(ring, "unit:live.service/key");
         key_serial_t user = keyctl_get_keyring_ID(KEY_SPEC_USER_KEYRING, 0);
         char buffer[256];
         int possible = 0;
 
-        if (key < 0 || keyctl_join_session_keyring(NULL) < 0 || keyctl_link(user, KEY_SPEC_SESSION_KEYRING) < 0)
+        if (key < 0 || keyctl_join_session_keyring(NULL) < 0 ||
+            keyctl_link(user, KEY_SPEC_SESSION_KEYRING) < 0)
                 return 100;
         if (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0)
                 return 101;

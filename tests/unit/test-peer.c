@@ -24,10 +24,10 @@ TEST(address_gives_unit_and_credential) {
         static const struct {
                 const char *address, *unit, *credential;
         } rows[] = {
-                {"0/unit/a.service/k", "a.service", "k"},
-                {"1f2e3d4c5b6a7988/unit/billing.service/jwt.key", "billing.service", "jwt.key"},
-                {"ab/unit/gateway@eu-1.service/billing.jwks", "gateway@eu-1.service", "billing.jwks"},
-                {"ab/unit/dev-disk-by\\x2dlabel.service/K_0-9.z", "dev-disk-by\\x2dlabel.service", "K_0-9.z"},
+                { "0/unit/a.service/k", "a.service", "k" },
+                { "1f2e3d4c5b6a7988/unit/billing.service/jwt.key", "billing.service", "jwt.key" },
+                { "ab/unit/gateway@eu-1.service/billing.jwks", "gateway@eu-1.service", "billing.jwks" },
+                { "ab/unit/dev-disk-by\\x2dlabel.service/K_0-9.z", "dev-disk-by\\x2dlabel.service", "K_0-9.z" },
         };
         char unit[PEER_NAME_MAX], credential[PEER_NAME_MAX];
 
@@ -52,29 +52,13 @@ TEST(address_as_long_as_the_kernel_takes_is_parsed) {
 
 TEST(any_other_address_is_refused) {
         static const char *const rows[] = {
-                "",
-                "/unit/a.service/k",
-                "ab",
-                "ab/unit/",
-                "ab/unit/a.service",
-                "ab/unit/a.service/",
-                "ab/unit//k",
-                "AB/unit/a.service/k",
-                "xy/unit/a.service/k",
-                "0123456789abcdef0/unit/a.service/k",
-                "ab/unix/a.service/k",
-                "ab/unit/a.socket/k",
-                "ab/unit/.service/k",
-                "ab/unit/@x.service/k",
-                "ab/unit/a@.service/k",
-                "ab/unit/../a.service/k",
-                "ab/unit/a b.service/k",
-                "ab/unit/a.service/.",
-                "ab/unit/a.service/..",
-                "ab/unit/a.service/k\n",
-                "ab/unit/a.service/k=",
-                "ab/unit/\xc3\xa4.service/k",
-                "ab/user/a.service/k",
+                "", "/unit/a.service/k", "ab", "ab/unit/", "ab/unit/a.service", "ab/unit/a.service/",
+                "ab/unit//k", "AB/unit/a.service/k", "xy/unit/a.service/k",
+                "0123456789abcdef0/unit/a.service/k", "ab/unix/a.service/k", "ab/unit/a.socket/k",
+                "ab/unit/.service/k", "ab/unit/@x.service/k", "ab/unit/a@.service/k",
+                "ab/unit/../a.service/k", "ab/unit/a b.service/k", "ab/unit/a.service/.",
+                "ab/unit/a.service/..", "ab/unit/a.service/k\n", "ab/unit/a.service/k=",
+                "ab/unit/\xc3\xa4.service/k", "ab/user/a.service/k",
         };
         char unit[PEER_NAME_MAX] = "as it was", credential[PEER_NAME_MAX] = "as it was";
 
@@ -143,14 +127,14 @@ TEST(cgroup_of_the_unit_is_accepted) {
         static const struct {
                 const char *path, *root, *unit;
         } rows[] = {
-                {"/system.slice/a.service", "", "a.service"},
-                {"/a.service", "", "a.service"}, /* Slice=-.slice */
-                {"/system.slice/system-a.slice/a@1.service", "", "a@1.service"},
-                {"/system.slice/a.service/.control", "", "a.service"}, /* ExecStartPost= with Delegate=yes */
-                {"/system.slice/a.service/supervisor", "", "a.service"}, /* DelegateSubgroup= */
-                {"/system.slice/_memory.service", "", "memory.service"},
-                {"/system.slice/__a.service", "", "_a.service"},
-                {"/container/system.slice/a.service", "/container", "a.service"},
+                { "/system.slice/a.service", "", "a.service" },
+                { "/a.service", "", "a.service" }, /* Slice=-.slice */
+                { "/system.slice/system-a.slice/a@1.service", "", "a@1.service" },
+                { "/system.slice/a.service/.control", "", "a.service" }, /* ExecStartPost= with Delegate=yes */
+                { "/system.slice/a.service/supervisor", "", "a.service" }, /* DelegateSubgroup= */
+                { "/system.slice/_memory.service", "", "memory.service" },
+                { "/system.slice/__a.service", "", "_a.service" },
+                { "/container/system.slice/a.service", "/container", "a.service" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {

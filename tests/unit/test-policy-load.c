@@ -518,6 +518,7 @@ TEST(errors_in_keyrota_conf_make_every_policy_invalid) {
 }
 
 TEST(what_a_broken_keyrota_conf_would_have_set_is_not_missed) {
+        static const char conf[] = "[secret]\nenvironment = e\nalgorithm = ES256\n";
         struct load l;
 
         begin(&l);
@@ -527,6 +528,11 @@ TEST(what_a_broken_keyrota_conf_would_have_set_is_not_missed) {
         expect(complained(&l, CONF, 1, "did you mean [secret]?"));
         expect(complained(&l, CONF, 3, "did you mean \"algorithm\"?"));
         expect_complaints(&l, 2);
+        expect(!find(&l, "a")->valid && !find(&l, "a")->algorithm_known);
+
+        scratch_write_bytes(&l.scratch, CONF, conf, strlen(conf), 0666);
+        expect_int(load_all(&l), 0);
+        expect_complaints(&l, 1);
         expect(!find(&l, "a")->valid && !find(&l, "a")->algorithm_known);
         end(&l);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* systemd-creds as it is, with the host key of a scratch tree, and one that misbehaves. Builds seal.c in, to give it another program and deadline. */
+/* systemd-creds as it is, with the host key of a scratch tree, and one that misbehaves. Builds seal.c and
+ * seal-run.c in, to give them another program and deadline. */
 
 #include <limits.h>
 
@@ -16,6 +17,7 @@ static char creds[PATH_MAX];
 static int timeout_msec = 60000;
 #define SEAL_TIMEOUT_MSEC timeout_msec
 
+#include "../../src/seal-run.c"
 #include "../../src/seal.c"
 
 #include <ftw.h>
@@ -218,7 +220,8 @@ TEST(a_real_null_blob_is_refused) {
         real();
         (void) snprintf(command, sizeof(command),
                         "echo forged | { %s encrypt --name=name --with-key=null - - || "
-                        "echo forged | %s encrypt --name=name --with-key=tpm2-absent - -; } 2>/dev/null", real_creds, real_creds);
+                        "echo forged | %s encrypt --name=name --with-key=tpm2-absent - -; } 2>/dev/null",
+                        real_creds, real_creds);
         f = popen(command, "re");
         expect(f);
         n = fread(blob, 1, sizeof(blob) - 1, f);
@@ -230,7 +233,12 @@ TEST(a_real_null_blob_is_refused) {
 }
 
 TEST(text_that_is_no_blob_is_refused_without_running_anything) {
-        static const char *const texts[] = { "", "\n", "AAAA", "Whxqht+dQJax1aZeCGLxmiA", "Whxqht-dQJax1aZeCGLxmiAAAAABAAAA", "Whxqht+dQJax1aZe====mi==",
+        static const char *const texts[] = { "",
+                                             "\n",
+                                             "AAAA",
+                                             "Whxqht+dQJax1aZeCGLxmiA",
+                                             "Whxqht-dQJax1aZeCGLxmiAAAAABAAAA",
+                                             "Whxqht+dQJax1aZe====mi==",
                                              "\x01Whxqht+dQJax1aZeCGLxmiAAAAABAAAA" };
 
         strcpy(creds, "/nonexistent");
@@ -319,11 +327,13 @@ TEST(sealing_that_cannot_be_opened_again_fails) {
         char text[129], script[512];
 
         blob_of(sealings[0].id, text);
-        (void) snprintf(script, sizeof(script), "if [ $1 = encrypt ]; then echo %s; else echo other; fi", text);
+        (void) snprintf(script, sizeof(script), "if [ $1 = encrypt ]; then echo %s; else echo other; fi",
+                        text);
         expect(fake(script));
         expect_int(seal(tree, SEAL_WITH_HOST, "name", data, &blob, &reason), -EIO);
         expect(strstr(reason, "something else"));
-        (void) snprintf(script, sizeof(script), "if [ $1 = encrypt ]; then echo %s; else echo 'PCRs differ' >&2; exit 1; fi", text);
+        (void) snprintf(script, sizeof(script),
+                        "if [ $1 = encrypt ]; then echo %s; else echo 'PCRs differ' >&2; exit 1; fi", text);
         expect(fake(script));
         expect_int(seal(tree, SEAL_WITH_HOST, "name", data, &blob, &reason), -EIO);
         expect(strstr(reason, "PCRs differ"));
@@ -338,15 +348,19 @@ TEST(arguments_and_environment_are_ours_and_hold_no_secret) {
         expect_int(setenv("LEAKED", "x", 1), 0);
         expect_int(setenv("SYSTEMD_LOG_LEVEL", "debug", 1), 0);
         (void) snprintf(path, sizeof(path), "%s/said", scratch);
-        (void) snprintf(script, sizeof(script), "{ echo \"$*\"; env | grep -v ^PWD= | grep -v ^_= | sort; } >%s; cat >/dev/null; exit 1", path);
+        (void) snprintf(script, sizeof(script),
+                        "{ echo \"$*\"; env | grep -v ^PWD= | grep -v ^_= | sort; } >%s; cat >/dev/null; exit 1",
+                        path);
         expect(fake(script));
         expect_int(seal(tree, SEAL_WITH_AUTO, "name", data, &blob, &reason), -EIO);
         (void) unsetenv("LEAKED");
         (void) unsetenv("SYSTEMD_LOG_LEVEL");
         expect_int(tree_read_file(tree, "/said", 4096, &said, NULL), 0);
         (void) snprintf(wanted, sizeof(wanted),
-                        "encrypt --name=name --with-key=host - -\nLANG=C.UTF-8\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
-                        "SYSTEMD_CREDENTIAL_SECRET=%s" PATH_HOST_KEY "\n", scratch);
+                        "encrypt --name=name --with-key=host - "
+                        "-\nLANG=C.UTF-8\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
+                        "SYSTEMD_CREDENTIAL_SECRET=%s" PATH_HOST_KEY "\n",
+                        scratch);
         expect_string(said, wanted);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* The store in a scratch tree, under a key-encryption key that is not sealed anywhere. Needs root, as stored files must be root's. */
+/* The store in a scratch tree, under a key-encryption key that is not sealed anywhere. Needs root, as stored
+ * files must be root's. */
 
 #include <fcntl.h>
 #include <ftw.h>
@@ -61,10 +62,13 @@ static struct kek *make_kek(const char *kid, uint8_t byte) {
 static bool add_key(struct keyset *set, enum algorithm algorithm, const struct key_times *times) {
         struct jwk *jwk = NULL;
 
-        return jwk_generate(algorithm, algorithm_size_default(algorithm), &jwk) == 0 && keyset_add(set, jwk, times) == 0;
+        return jwk_generate(algorithm, algorithm_size_default(algorithm), &jwk) == 0 &&
+                        keyset_add(set, jwk, times) == 0;
 }
 
-static const struct key_times some_times = { .created = 1700000000, .activates = 1700000000, .deactivates = TIME_NEVER, .destroys = TIME_NEVER };
+static const struct key_times some_times = {
+        .created = 1700000000, .activates = 1700000000, .deactivates = TIME_NEVER, .destroys = TIME_NEVER
+};
 
 /* Stores a set of one HS256 key under this name. */
 static int store_one(const char *environment, const char *name) {
@@ -82,7 +86,8 @@ static int store_one(const char *environment, const char *name) {
         return r < 0 ? r : store_commit(store, NULL);
 }
 
-static int load_with(const struct kek *with, const char *environment, const char *name, struct keyset **ret, char **ret_reason) {
+static int load_with(const struct kek *with, const char *environment, const char *name, struct keyset **ret,
+                     char **ret_reason) {
         _cleanup_(store_freep) struct store *store = NULL;
         int r;
 
@@ -111,7 +116,8 @@ static unsigned count_files(const char *folder) {
         unsigned n = 0;
         FILE *f;
 
-        (void) snprintf(command, sizeof(command), "find %s -type f ! -name .lock | wc -l", in_scratch(folder));
+        (void) snprintf(command, sizeof(command), "find %s -type f ! -name .lock | wc -l",
+                        in_scratch(folder));
         f = popen(command, "re");
         if (!f || fscanf(f, "%u", &n) != 1)
                 n = 99;
@@ -126,11 +132,15 @@ TEST(a_set_comes_back_with_every_member) {
         _cleanup_free_ char *reason = NULL;
         const struct key_times times[] = {
                 { 1, 2, 3, 4 },
-                { .created = 1700000000, .activates = 1700000360, .deactivates = TIME_NEVER, .destroys = TIME_NEVER },
+                { .created = 1700000000,
+                  .activates = 1700000360,
+                  .deactivates = TIME_NEVER,
+                  .destroys = TIME_NEVER },
                 { .created = 0, .activates = TIME_NEVER, .deactivates = TIME_NEVER, .destroys = TIME_NEVER },
                 { .created = -1, .activates = INT64_MIN, .deactivates = INT64_MAX - 1, .destroys = 0 },
         };
-        const enum algorithm algorithms[] = { ALGORITHM_HS512, ALGORITHM_ES256, ALGORITHM_EDDSA, ALGORITHM_ES512 };
+        const enum algorithm algorithms[] = { ALGORITHM_HS512, ALGORITHM_ES256, ALGORITHM_EDDSA,
+                                              ALGORITHM_ES512 };
 
         expect(begin());
         expect_int(keyset_new("production", "billing", &set), 0);
@@ -139,8 +149,13 @@ TEST(a_set_comes_back_with_every_member) {
         set->policy = strdup("[secret]\nalgorithm = ES256 ; \"quoted\" \\ and \xc3\xa4\n");
         set->destroyed = calloc(2, sizeof(*set->destroyed));
         set->n_destroyed = 2;
-        set->destroyed[0] = (struct tombstone) { .kid = strdup("gone"), .algorithm = ALGORITHM_PS384, .times = times[0], .reason = strdup("its time was over") };
-        set->destroyed[1] = (struct tombstone) { .kid = strdup("gone-too"), .algorithm = ALGORITHM_HS256, .times = times[1] };
+        set->destroyed[0] = (struct tombstone){ .kid = strdup("gone"),
+                                                .algorithm = ALGORITHM_PS384,
+                                                .times = times[0],
+                                                .reason = strdup("its time was over") };
+        set->destroyed[1] = (struct tombstone){ .kid = strdup("gone-too"),
+                                                .algorithm = ALGORITHM_HS256,
+                                                .times = times[1] };
 
         expect_int(store_open(tree, kek, true, 0, &store, &reason), 0);
         expect_int(store_stage(store, set, &reason), 0);
@@ -230,7 +245,8 @@ TEST(what_is_not_there_is_not_found) {
 }
 
 TEST(names_outside_the_alphabet_reach_no_path) {
-        static const char *const names[] = { "", ".", "..", "../production/a", "a/b", "A", ".a", "a..b", "-a", "a\n" };
+        static const char *const names[] = { "",     ".",  "..", "../production/a", "a/b", "A", ".a",
+                                             "a..b", "-a", "a\n" };
         _cleanup_(store_freep) struct store *store = NULL;
         _cleanup_free_ char *reason = NULL;
 
@@ -330,7 +346,9 @@ TEST(a_refusal_names_the_file_and_a_remedy) {
         expect_int(truncate(in_scratch(FILE_A), 50), 0);
         expect_int(load_a(&reason), -EBADMSG);
         (void) snprintf(wanted, sizeof(wanted),
-                        "%s is torn: it ends in the middle: restore it from a backup, or make new keys with keyrota provision --replace=a", in_scratch(FILE_A));
+                        "%s is torn: it ends in the middle: restore it from a backup, or make new keys "
+                        "with keyrota provision --replace=a",
+                        in_scratch(FILE_A));
         expect_string(reason, wanted);
 }
 
@@ -558,7 +576,8 @@ TEST(many_secrets_in_two_environments_are_committed_and_listed_in_order) {
 
                 if (i > 0) {
                         int c = strcmp(names[i - 1].environment, names[i].environment);
-                        sorted = sorted && (c < 0 || (c == 0 && strcmp(names[i - 1].name, names[i].name) < 0));
+                        sorted = sorted &&
+                                        (c < 0 || (c == 0 && strcmp(names[i - 1].name, names[i].name) < 0));
                 }
                 loads = loads && store_load(store, names[i].environment, names[i].name, &set, NULL) == 0;
         }
@@ -592,16 +611,19 @@ TEST(a_list_has_refused_files_and_nothing_else) {
         expect(write_file(PATH_STATE "/stray.jwe", "x", 1));
         expect_int(store_open(tree, kek, false, 0, &store, NULL), 0);
         expect_int(store_list(store, &names, &n), 0);
-        bool right = n == 3 && strcmp(names[0].name, "a") == 0 && strcmp(names[1].name, "link") == 0 && strcmp(names[2].name, "torn") == 0;
+        bool right = n == 3 && strcmp(names[0].name, "a") == 0 && strcmp(names[1].name, "link") == 0 &&
+                        strcmp(names[2].name, "torn") == 0;
         store_names_free(names, n);
         expect(right);
 }
 
 TEST(only_our_stale_temporary_files_are_removed_and_only_with_the_lock) {
         static const char *const others[] = {
-                ENV_FOLDER "/.#a.jwe.0123abc",  ENV_FOLDER "/.#a.jwe.0123ABCD", ENV_FOLDER "/.#a.jwe.0123abcde", ENV_FOLDER "/.#.jwe.0123abcd",
-                ENV_FOLDER "/#a.jwe.0123abcd",  ENV_FOLDER "/.#a.jwt.0123abcd", ENV_FOLDER "/.#A.jwe.0123abcd",  ENV_FOLDER "/.#a.jwe",
-                PATH_STATE "/.#a.jwe.0123abcd", ENV_FOLDER "/.a.jwe.0123abcd",
+                ENV_FOLDER "/.#a.jwe.0123abc",   ENV_FOLDER "/.#a.jwe.0123ABCD",
+                ENV_FOLDER "/.#a.jwe.0123abcde", ENV_FOLDER "/.#.jwe.0123abcd",
+                ENV_FOLDER "/#a.jwe.0123abcd",   ENV_FOLDER "/.#a.jwt.0123abcd",
+                ENV_FOLDER "/.#A.jwe.0123abcd",  ENV_FOLDER "/.#a.jwe",
+                PATH_STATE "/.#a.jwe.0123abcd",  ENV_FOLDER "/.a.jwe.0123abcd",
         };
         _cleanup_(store_freep) struct store *store = NULL;
 
@@ -652,7 +674,10 @@ TEST(the_holder_of_the_lock_is_named) {
                 struct store *second = NULL;
                 char *reason = NULL;
 
-                _exit(store_open(tree, NULL, true, 0, &second, &reason) == -EAGAIN && strncmp(reason, wanted, strlen(wanted)) == 0 ? 0 : 1);
+                _exit(store_open(tree, NULL, true, 0, &second, &reason) == -EAGAIN &&
+                                                      strncmp(reason, wanted, strlen(wanted)) == 0
+                                      ? 0
+                                      : 1);
         }
         expect(pid > 0 && waitpid(pid, &status, 0) == pid);
         expect_int(status, 0);
@@ -663,7 +688,8 @@ static int wait_for_store(int locked, int found) {
         struct store *store = NULL;
         char byte;
 
-        if (read(locked, &byte, 1) != 1 || store_open(tree, NULL, true, 0, &store, NULL) != -EAGAIN || write(found, "x", 1) != 1)
+        if (read(locked, &byte, 1) != 1 || store_open(tree, NULL, true, 0, &store, NULL) != -EAGAIN ||
+            write(found, "x", 1) != 1)
                 return 1;
         return store_open(tree, NULL, true, 60, &store, NULL) == 0 ? 0 : 2;
 }
@@ -710,7 +736,8 @@ TEST(a_refused_file_is_set_aside_whole_and_never_over_another) {
                 expect_int(store_set_aside(store, "production", "a", &path), 0);
                 expect(strstr(path, "/production/a.jwe.refused-2"));
                 expect(strncmp(path, scratch, strlen(scratch)) == 0);
-                expect_int(tree_read_file(tree, path + strlen(scratch), STORE_FILE_MAX, &after, &after_size), 0);
+                expect_int(tree_read_file(tree, path + strlen(scratch), STORE_FILE_MAX, &after, &after_size),
+                           0);
                 expect(after_size == size && memcmp(after, before, size) == 0);
                 expect(access(in_scratch(FILE_A), F_OK) < 0);
         }
@@ -775,7 +802,8 @@ int main(void) {
                 return 0;
         }
         (void) snprintf(scratch, sizeof(scratch), "%s/keyrota-store-XXXXXX", tmp ? tmp : "/tmp");
-        if (jwk_init() < 0 || !mkdtemp(scratch) || atexit(remove_scratch) != 0 || tree_open(scratch, &tree) < 0) {
+        if (jwk_init() < 0 || !mkdtemp(scratch) || atexit(remove_scratch) != 0 ||
+            tree_open(scratch, &tree) < 0) {
                 puts("Bail out! no scratch directory");
                 return EXIT_FAILURE;
         }
