@@ -77,7 +77,7 @@ static int ring_search(key_serial_t ring, const char *type, const char *descript
 /* A new key that only this thread knows yet, with its final mask. */
 static int key_make(const char *type, const char *description, const void *payload, size_t size,
                     key_serial_t *ret) {
-        key_serial_t key;
+        key_serial_t key = 0;
 
         key = add_key(type, description, payload, size, KEY_SPEC_THREAD_KEYRING);
         if (key < 0)
@@ -92,7 +92,7 @@ static int key_make(const char *type, const char *description, const void *paylo
 }
 
 int keyring_open(const char *name, bool create, keyring_serial *ret) {
-        key_serial_t ring;
+        key_serial_t ring = 0;
         int r;
 
         for (unsigned attempt = 0;; attempt++) {
@@ -226,7 +226,7 @@ static int payload_read(key_serial_t key, struct secret **ret) {
 
 /* Takes the place of whatever has this description in the ring, in one step. */
 static int entry_make(key_serial_t ring, const char *description, const void *payload, size_t size) {
-        key_serial_t key;
+        key_serial_t key = 0;
         int r;
 
         r = key_make("user", description, payload, size, &key);
@@ -258,7 +258,7 @@ int keyring_publish(keyring_serial ring, const char *description, const struct k
                     const struct secret *bytes) {
         _cleanup_(secret_freep) struct secret *payload = NULL;
         char text[HEADER_MAX];
-        key_serial_t key;
+        key_serial_t key = 0;
         size_t n;
         int r;
 
@@ -361,7 +361,7 @@ int keyring_foreach(
 }
 
 int keyring_remove(keyring_serial ring, const char *description) {
-        key_serial_t key;
+        key_serial_t key = 0;
         int r;
 
         r = ring_search(ring, "user", description, &key);

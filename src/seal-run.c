@@ -7,9 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -71,35 +73,45 @@ static int input_pipe(const void *data, size_t size, int *ret) {
         return 0;
 }
 
-static int spawn_with(
-                posix_spawn_file_actions_t *actions, posix_spawnattr_t *attributes, const int fds[static 3],
-                const char *const arguments[], const char *const environment[], pid_t *ret) {
-        sigset_t none, all;
+/* Shows the open file as /etc/machine-id to this process alone: systemd-creds knows no other way to be told for which machine it seals. */
+static int show_machine_id(int fd) {
+        _cleanup_close_ int mount_fd = -EBADF;
+
+        mount_fd = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+        if (mount_fd < 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            move_mount(mount_fd, "", AT_FDCWD, "/etc/machine-id", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+                return -errno;
+        return 0;
+}
+
+/* The child's part up to execve(2). Its secret memory reads as zeros. */
+static _Noreturn void child_run(
+                const int fds[static 3], int machine_id, const char *const arguments[], const char *const environment[]) {
+        sigset_t none;
         int r = 0;
 
-        for (int i = 0; i < 3 && r == 0; i++)
-                r = posix_spawn_file_actions_adddup2(actions, fds[i], i);
         (void) sigemptyset(&none);
-        (void) sigfillset(&all);
-        if (r == 0)
-                r = posix_spawnattr_setsigmask(attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setsigdefault(attributes, &all);
-        if (r == 0)
-                r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        if (r == 0)
-                r = posix_spawn(ret, SYSTEMD_CREDS, actions, attributes, (char *const *) arguments,
-                                (char *const *) environment);
-        return -r;
+        (void) signal(SIGPIPE, SIG_DFL);
+        (void) sigprocmask(SIG_SETMASK, &none, NULL);
+        for (int i = 0; i < 3; i++)
+                if (dup2(fds[i], i) < 0)
+                        _exit(EXIT_FAILURE);
+        if (machine_id >= 0)
+                r = show_machine_id(machine_id);
+        if (r < 0)
+                (void) dprintf(STDERR_FILENO, "cannot show it the tree's machine id: %s\n", strerror(-r));
+        else {
+                (void) execve(SYSTEMD_CREDS, (char *const *) arguments, (char *const *) environment);
+                (void) dprintf(STDERR_FILENO, "%s\n", strerror(errno));
+        }
+        _exit(EXIT_FAILURE);
 }
 
 static int child_start(
-                int in, const char *const arguments[], const char *const environment[], struct child *ret) {
+                int in, int machine_id, const char *const arguments[], const char *const environment[], struct child *ret) {
         _cleanup_close_ int out = -EBADF, err = -EBADF;
         _cleanup_(child_clear) struct child child = CHILD_NONE;
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        int fds[2], r;
+        int fds[2];
 
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return -errno;
@@ -110,21 +122,11 @@ static int child_start(
         child.err = fds[0];
         err = fds[1];
 
-        r = -posix_spawn_file_actions_init(&actions);
-        if (r < 0)
-                return r;
-        r = -posix_spawnattr_init(&attributes);
-        if (r == 0) {
-                pid_t pid;
-
-                r = spawn_with(&actions, &attributes, (int[]) { in, out, err }, arguments, environment, &pid);
-                if (r == 0)
-                        child.pid = pid;
-                (void) posix_spawnattr_destroy(&attributes);
-        }
-        (void) posix_spawn_file_actions_destroy(&actions);
-        if (r < 0)
-                return r;
+        child.pid = fork();
+        if (child.pid < 0)
+                return -errno;
+        if (child.pid == 0)
+                child_run((int[]) { in, out, err }, machine_id, arguments, environment);
 
         child.pidfd = pidfd_open(child.pid, 0);
         if (child.pidfd < 0 && errno != ENOSYS) /* valgrind has none: the end of both streams will do there */
@@ -213,7 +215,7 @@ static const char *last_line(char *complaint) {
         return *line ? line : "it said nothing";
 }
 
-int seal_run(const char *const arguments[], const char *const environment[], const void *input, size_t size,
+int seal_run(const char *const arguments[], const char *const environment[], int machine_id, const void *input, size_t size,
              struct secret **ret_output, char **ret_reason) {
         _cleanup_(child_clear) struct child child = CHILD_NONE;
         _cleanup_(secret_freep) struct secret *output = NULL;
@@ -236,7 +238,7 @@ int seal_run(const char *const arguments[], const char *const environment[], con
         r = input_pipe(input, size, &in);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot make a pipe to %s: %s", SYSTEMD_CREDS, strerror(-r));
-        r = child_start(in, arguments, environment, &child);
+        r = child_start(in, machine_id, arguments, environment, &child);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot run %s: %s", SYSTEMD_CREDS, strerror(-r));
         r = child_collect(&child, output, &n, complaint);

@@ -13,6 +13,7 @@
 
 #include <openssl/evp.h>
 
+#include "host-key.h"
 #include "paths.h"
 #include "reason.h"
 #include "seal-run.h"
@@ -129,11 +130,15 @@ static int name_option(const char *name, char **ret) {
 int unseal(const struct tree *tree, const char *name, const char *blob, struct secret **ret,
            char **ret_reason) {
         _cleanup_free_ char *clean = NULL, *host_key = NULL, *option = NULL;
+        _cleanup_close_ int machine_id = -EBADF;
         int r;
 
         r = blob_check(blob, &clean, ret_reason);
         if (r < 0)
                 return r;
+        machine_id = host_key_open_machine_id(tree, ret_reason);
+        if (machine_id < 0)
+                return machine_id;
         r = host_key_variable(tree, false, &host_key, ret_reason);
         if (r < 0)
                 return r;
@@ -142,7 +147,7 @@ int unseal(const struct tree *tree, const char *name, const char *blob, struct s
                 return r;
 
         const char *arguments[] = { "systemd-creds", "decrypt", option, "--newline=no", "-", "-", NULL };
-        r = seal_run(arguments, ENVIRONMENT(host_key), clean, strlen(clean), ret, ret_reason);
+        r = seal_run(arguments, ENVIRONMENT(host_key), tree->root ? machine_id : -EBADF, clean, strlen(clean), ret, ret_reason);
         return r > 0 ? -EBADMSG : r;
 }
 
@@ -160,7 +165,7 @@ static int choose_key(const struct tree *tree, enum seal_with with, const char *
         if (with == SEAL_WITH_AUTO && tree->root)
                 with = SEAL_WITH_HOST;
         if (with == SEAL_WITH_AUTO) {
-                r = seal_run(arguments, ENVIRONMENT(NULL), NULL, 0, NULL, &ignored);
+                r = seal_run(arguments, ENVIRONMENT(NULL), -EBADF, NULL, 0, NULL, &ignored);
                 if (r < 0) {
                         if (ret_reason && ignored) {
                                 free(*ret_reason);
@@ -198,9 +203,13 @@ int seal(const struct tree *tree, enum seal_with with, const char *name, const s
          char **ret_blob, char **ret_reason) {
         _cleanup_free_ char *host_key = NULL, *option = NULL, *blob = NULL;
         _cleanup_(secret_freep) struct secret *output = NULL;
+        _cleanup_close_ int machine_id = -EBADF;
         const char *key = NULL;
         int r;
 
+        machine_id = host_key_open_machine_id(tree, ret_reason);
+        if (machine_id < 0)
+                return machine_id;
         r = choose_key(tree, with, &key, ret_reason);
         if (r < 0)
                 return r;
@@ -212,7 +221,7 @@ int seal(const struct tree *tree, enum seal_with with, const char *name, const s
                 return r;
 
         const char *arguments[] = { "systemd-creds", "encrypt", option, key, "-", "-", NULL };
-        r = seal_run(arguments, ENVIRONMENT(host_key), data->data, data->size, &output, ret_reason);
+        r = seal_run(arguments, ENVIRONMENT(host_key), tree->root ? machine_id : -EBADF, data->data, data->size, &output, ret_reason);
         if (r != 0)
                 return r > 0 ? -EIO : r;
 

@@ -13,7 +13,8 @@ MASK = 0x003F0000
 KEY_SPEC_USER_KEYRING, KEY_SPEC_PROCESS_KEYRING = -4, -2
 SERVER = os.environ.get("KEYROTA_CREDENTIAL", "./keyrota-credential")
 RING = f"keyrota-test-{os.getpid()}"
-UNIT = f"keyrota-test-{os.getpid()}.service"
+STEM = f"keyrota-test-{os.getpid()}"
+UNIT = STEM + ".service"
 keyutils = ctypes.CDLL("libkeyutils.so.1", use_errno=True)
 number = failed = 0
 
@@ -304,10 +305,10 @@ def test_largest():
 
 
 def test_template():
-    put("unit:{STEM}@.service/key", b"template's")
-    put("unit:{STEM}@own.service/key", b"its own")
-    got(Peer(server, "{STEM}@other.service", group="system.slice/system-keyrota\\x2dtest\\x2d{os.getpid()}.slice/{STEM}@other.service"), b"template's")
-    got(Peer(server, "{STEM}@own.service"), b"its own")
+    put(f"unit:{STEM}@.service/key", b"template's")
+    put(f"unit:{STEM}@own.service/key", b"its own")
+    got(Peer(server, f"{STEM}@other.service", group=f"system.slice/system-keyrota\\x2dtest\\x2d{os.getpid()}.slice/{STEM}@other.service"), b"template's")
+    got(Peer(server, f"{STEM}@own.service"), b"its own")
 
 
 def test_subgroup():
@@ -325,7 +326,7 @@ def test_no_entry():
 
 
 def test_other_units_cgroup():
-    for group in ("system.slice/{STEM}-other.service", f"user.slice/{UNIT}", f"machine.slice/{STEM}.scope/{UNIT}",
+    for group in (f"system.slice/{STEM}-other.service", f"user.slice/{UNIT}", f"machine.slice/{STEM}.scope/{UNIT}",
                   f"user.slice/user-0.slice/user@0.service/app.slice/{UNIT}"):
         refused(Peer(server, group=group))
     for record in journal.records():

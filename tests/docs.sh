@@ -152,6 +152,7 @@ tree_is_right() {
 new_tree() {
         rm -rf "$work/tree" && mkdir -p "$work/tree/etc/keyrota/policy.d"
         echo DEPLOYMENT=docs >"$work/tree/etc/machine-info"
+        systemd-id128 new >"$work/tree/etc/machine-id"
 }
 
 check_examples() {

@@ -41,6 +41,7 @@ new_tree() {
         rm -rf "${TREE:?}"/*
         mkdir -p -m 0755 "$POLICY"
         echo 'DEPLOYMENT=test' >"$TREE/etc/machine-info"
+        systemd-id128 new >"$TREE/etc/machine-id"
 }
 
 keyrota() {

@@ -115,10 +115,11 @@ results_failed() {
 }
 
 # What a TAP file tells of its failures: each with what is said below it, but the journal. Where none is: what
-# a sanitizer reported, or the end of the file.
+# a sanitizer or valgrind reported, or the end of the file.
 tap_failures() {
         awk '/^not ok|^Bail out!/ { shown = 1 } /^ok|^1\.\.|^PASS/ { shown = 0 } /^#\|/ { next } shown' "$1" | head -n 60 | grep . ||
                 grep -m 1 -A 25 -E 'ERROR: [A-Za-z]*Sanitizer|runtime error:' "$1" ||
+                grep -m 25 -E '^==[0-9]+==' "$1" ||
                 tail -n 20 "$1"
 }
 

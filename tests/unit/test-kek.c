@@ -12,6 +12,7 @@
 #include "kek.h"
 #include "paths.h"
 #include "seal.h"
+#include "machine.h"
 #include "tap.h"
 
 static char scratch[1024];
@@ -82,7 +83,7 @@ TEST(two_hosts_have_two_keys) {
         _cleanup_free_ char *reason = NULL;
 
         expect_int(mkdir(in_scratch("/other"), 0755), 0);
-        expect_int(tree_open(in_scratch("/other"), &other), 0);
+        expect_int(machine_open(in_scratch("/other"), &other), 0);
         expect_int(kek_create(other, SEAL_WITH_HOST, &reason), 0);
         expect_int(kek_load(tree, &one, &reason), 0);
         expect_int(kek_load(other, &two, &reason), 0);
@@ -159,7 +160,7 @@ TEST(sealed_text_that_is_no_key_is_refused) {
         _cleanup_free_ char *reason = NULL;
         _cleanup_(tree_freep) struct tree *other = NULL;
 
-        expect_int(tree_open(in_scratch("/other"), &other), 0);
+        expect_int(machine_open(in_scratch("/other"), &other), 0);
         for (size_t i = 0; i < ELEMENTSOF(texts); i++) {
                 _cleanup_(secret_freep) struct secret *text = NULL;
                 _cleanup_(kek_freep) struct kek *kek = NULL;
@@ -217,7 +218,7 @@ TEST(a_failure_to_seal_leaves_no_file) {
         expect_int(mkdir(in_scratch("/third/var/lib/systemd"), 0755), 0);
         /* Too short to be a host key. */
         expect(write_file("/third" PATH_HOST_KEY, "x", 0400));
-        expect_int(tree_open(in_scratch("/third"), &other), 0);
+        expect_int(machine_open(in_scratch("/third"), &other), 0);
         expect_int(kek_create(other, SEAL_WITH_HOST, &reason), -EIO);
         expect(reason && strstr(reason, "systemd-creds"));
         expect_int(access(in_scratch("/third" PATH_KEK), F_OK), -1);
@@ -233,7 +234,7 @@ int main(void) {
         (void) unsetenv("CREDENTIALS_DIRECTORY");
         (void) snprintf(scratch, sizeof(scratch), "%s/keyrota-kek-XXXXXX", tmp ? tmp : "/tmp");
         if (jwk_init() < 0 || !mkdtemp(scratch) || atexit(remove_scratch) != 0 ||
-            tree_open(scratch, &tree) < 0) {
+            machine_open(scratch, &tree) < 0) {
                 puts("Bail out! no scratch directory");
                 return EXIT_FAILURE;
         }

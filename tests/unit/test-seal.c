@@ -23,6 +23,7 @@ static int timeout_msec = 60000;
 #include <ftw.h>
 #include <sys/stat.h>
 
+#include "machine.h"
 #include "tap.h"
 
 static char scratch[1024];
@@ -111,7 +112,7 @@ TEST(a_link_in_the_tree_does_not_lead_the_host_key_out_of_it) {
         expect_int(mkdir(path, 0700), 0);
         (void) snprintf(path, sizeof(path), "%s/linked", scratch);
         expect_int(mkdir(path, 0700), 0);
-        expect_int(tree_open(path, &other), 0);
+        expect_int(machine_open(path, &other), 0);
         (void) snprintf(path, sizeof(path), "%s/linked/outside", scratch);
         expect_int(mkdir(path, 0700), 0);
         (void) snprintf(path, sizeof(path), "%s/linked/var", scratch);
@@ -146,11 +147,51 @@ TEST(a_blob_of_another_host_is_refused) {
         real();
         (void) snprintf(path, sizeof(path), "%s/other-host", scratch);
         expect_int(mkdir(path, 0700), 0);
-        expect_int(tree_open(path, &other), 0);
+        expect_int(machine_open(path, &other), 0);
         expect_int(seal(tree, SEAL_WITH_HOST, "name", data, &blob, &reason), 0);
         expect_int(unseal(other, "name", blob, &opened, &reason), -ENOENT); /* no key there at all */
         expect_int(seal(other, SEAL_WITH_HOST, "name", data, &blob2, &reason), 0);
         expect_int(unseal(other, "name", blob, &opened, &reason), -EBADMSG);
+}
+
+/* systemd-creds would delete such a key. */
+TEST(a_host_key_of_another_machine_id_is_left_alone) {
+        _cleanup_(secret_freep) struct secret *data = some_secret(), *opened = NULL;
+        _cleanup_(tree_freep) struct tree *moved = NULL;
+        _cleanup_free_ char *blob = NULL, *blob2 = NULL, *reason = NULL;
+        char path[PATH_MAX];
+
+        if (!have_creds())
+                skip("no systemd-creds");
+        real();
+        (void) snprintf(path, sizeof(path), "%s/moved", scratch);
+        expect_int(mkdir(path, 0700), 0);
+        expect_int(machine_open(path, &moved), 0);
+        expect_int(seal(moved, SEAL_WITH_HOST, "name", data, &blob, &reason), 0);
+
+        expect(machine_set_id(path, "00000000000040008000000000000001"));
+        expect_int(unseal(moved, "name", blob, &opened, &reason), -EKEYREJECTED);
+        expect(strstr(reason, "another machine id"));
+        expect_int(seal(moved, SEAL_WITH_HOST, "name", data, &blob2, &reason), -EKEYREJECTED);
+
+        expect(machine_set_id(path, "6b6579726f7461206973206174207465"));
+        expect_int(unseal(moved, "name", blob, &opened, &reason), 0);
+        expect(secret_equal(opened, data));
+}
+
+TEST(a_tree_without_a_machine_id_is_not_sealed_for) {
+        _cleanup_(secret_freep) struct secret *data = some_secret();
+        _cleanup_(tree_freep) struct tree *bare = NULL;
+        _cleanup_free_ char *blob = NULL, *reason = NULL;
+        char path[PATH_MAX];
+
+        (void) snprintf(path, sizeof(path), "%s/bare", scratch);
+        expect_int(mkdir(path, 0700), 0);
+        expect_int(tree_open(path, &bare), 0);
+        expect_int(seal(bare, SEAL_WITH_HOST, "name", data, &blob, &reason), -ENOENT);
+        expect(strstr(reason, "systemd-machine-id-setup --root="));
+        expect(machine_set_id(path, "uninitialized"));
+        expect_int(seal(bare, SEAL_WITH_HOST, "name", data, &blob, &reason), -EBADMSG);
 }
 
 TEST(a_damaged_blob_is_refused) {
@@ -388,7 +429,7 @@ int main(void) {
         const char *tmp = getenv("TMPDIR");
 
         (void) snprintf(scratch, sizeof(scratch), "%s/keyrota-seal-XXXXXX", tmp ? tmp : "/tmp");
-        if (!mkdtemp(scratch) || atexit(remove_scratch) != 0 || tree_open(scratch, &tree) < 0) {
+        if (!mkdtemp(scratch) || atexit(remove_scratch) != 0 || machine_open(scratch, &tree) < 0) {
                 puts("Bail out! no scratch directory");
                 return EXIT_FAILURE;
         }
