@@ -41,7 +41,7 @@ new_tree() {
         rm -rf "${TREE:?}"/*
         mkdir -p -m 0755 "$POLICY"
         echo 'DEPLOYMENT=test' >"$TREE/etc/machine-info"
-        systemd-id128 new >"$TREE/etc/machine-id"
+        cp /etc/machine-id "$TREE/etc/machine-id" # so that systemd-creds opens here what is sealed for the tree
 }
 
 keyrota() {
