@@ -343,7 +343,14 @@ static int read_kid(const json_t *object, struct jwk *jwk, char **ret_reason) {
         return 0;
 }
 
-static int from_object(const json_t *object, int hint, bool with_private, struct jwk **ret, char **ret_reason) {
+/* What is expected of the members of an asymmetric key. */
+enum kind {
+        KIND_PRIVATE,        /* all there, and one pair */
+        KIND_PRIVATE_STORED, /* the same, and was looked at when it was stored */
+        KIND_PUBLIC,
+};
+
+static int from_object(const json_t *object, int hint, enum kind kind, struct jwk **ret, char **ret_reason) {
         _cleanup_(jwk_freep) struct jwk *jwk = NULL;
         enum algorithm algorithm = ALGORITHM_HS256;
         enum key_type type = KEY_TYPE_OCT;
@@ -359,13 +366,13 @@ static int from_object(const json_t *object, int hint, bool with_private, struct
         if (r >= 0)
                 r = jwk_new(algorithm, &jwk);
         if (r >= 0)
-                r = read_members(object, with_private, jwk, ret_reason);
+                r = read_members(object, kind != KIND_PUBLIC, jwk, ret_reason);
         if (r >= 0)
                 r = check_sizes(jwk, ret_reason);
         if (r < 0)
                 return r;
 
-        r = jwk_check(jwk, with_private);
+        r = kind == KIND_PRIVATE_STORED ? 0 : jwk_check(jwk, kind == KIND_PRIVATE);
         if (r == -EBADMSG)
                 return refuse(r, ret_reason, "the members of the key do not belong together");
         if (r >= 0)
@@ -389,14 +396,20 @@ static int parse(const void *text, size_t size, json_t **ret, char **ret_reason)
         return 0;
 }
 
-int jwk_from_json(const void *json, size_t size, int algorithm_hint, struct jwk **ret, char **ret_reason) {
+static int one_from_json(const void *json, size_t size, int hint, enum kind kind, struct jwk **ret, char **ret_reason) {
         _cleanup_json_ json_t *object = NULL;
         int r;
 
         r = parse(json, size, &object, ret_reason);
-        if (r < 0)
-                return r;
-        return from_object(object, algorithm_hint, true, ret, ret_reason);
+        return r < 0 ? r : from_object(object, hint, kind, ret, ret_reason);
+}
+
+int jwk_from_json(const void *json, size_t size, int algorithm_hint, struct jwk **ret, char **ret_reason) {
+        return one_from_json(json, size, algorithm_hint, KIND_PRIVATE, ret, ret_reason);
+}
+
+int jwk_from_stored_json(const void *json, size_t size, struct jwk **ret, char **ret_reason) {
+        return one_from_json(json, size, -1, KIND_PRIVATE_STORED, ret, ret_reason);
 }
 
 static void free_all(struct jwk **jwks, size_t n_jwks) {
@@ -405,7 +418,7 @@ static void free_all(struct jwk **jwks, size_t n_jwks) {
         free(jwks);
 }
 
-static int read_set(const json_t *keys, bool with_private, struct jwk **jwks, char **ret_reason) {
+static int read_set(const json_t *keys, enum kind kind, struct jwk **jwks, char **ret_reason) {
         const json_t *object;
         size_t i;
         int r;
@@ -413,7 +426,7 @@ static int read_set(const json_t *keys, bool with_private, struct jwk **jwks, ch
         json_array_foreach(keys, i, object) {
                 _cleanup_free_ char *reason = NULL;
 
-                r = from_object(object, -1, with_private, &jwks[i], &reason);
+                r = from_object(object, -1, kind, &jwks[i], &reason);
                 if (r < 0)
                         return reason ? refuse(r, ret_reason, "key %zu of the set: %s", i + 1, reason) : r;
                 for (size_t j = 0; j < i; j++)
@@ -425,7 +438,7 @@ static int read_set(const json_t *keys, bool with_private, struct jwk **jwks, ch
         return 0;
 }
 
-static int set_from_json(const void *json, size_t size, bool with_private, struct jwk ***ret, size_t *ret_n,
+static int set_from_json(const void *json, size_t size, enum kind kind, struct jwk ***ret, size_t *ret_n,
                          char **ret_reason) {
 
         _cleanup_json_ json_t *set = NULL;
@@ -445,7 +458,7 @@ static int set_from_json(const void *json, size_t size, bool with_private, struc
         jwks = calloc(n + 1, sizeof(*jwks));
         if (!jwks)
                 return -ENOMEM;
-        r = read_set(keys, with_private, jwks, ret_reason);
+        r = read_set(keys, kind, jwks, ret_reason);
         if (r < 0) {
                 free_all(jwks, n);
                 return r;
@@ -456,9 +469,9 @@ static int set_from_json(const void *json, size_t size, bool with_private, struc
 }
 
 int jwk_set_from_json(const void *json, size_t size, struct jwk ***ret, size_t *ret_n, char **ret_reason) {
-        return set_from_json(json, size, true, ret, ret_n, ret_reason);
+        return set_from_json(json, size, KIND_PRIVATE, ret, ret_n, ret_reason);
 }
 
 int jwk_public_set_from_json(const void *json, size_t size, struct jwk ***ret, size_t *ret_n, char **ret_reason) {
-        return set_from_json(json, size, false, ret, ret_n, ret_reason);
+        return set_from_json(json, size, KIND_PUBLIC, ret, ret_n, ret_reason);
 }

@@ -51,7 +51,9 @@ int jwk_to_raw(const struct jwk *jwk, struct secret **ret);
  * -EOPNOTSUPP: of a kind that keyrota does not make; *ret_reason (to be freed) then says what is wrong and
  * never quotes the input. */
 int jwk_from_json(const void *json, size_t size, int algorithm_hint, struct jwk **ret, char **ret_reason);
-/* Reads {"keys":[...]}, each as above; no two may have the same kid. *ret and each key are to be freed. */
+/* The same for what jwk_to_json() wrote and nobody can have changed since: does not spend milliseconds on whether the members are one pair. */
+int jwk_from_stored_json(const void *json, size_t size, struct jwk **ret, char **ret_reason);
+/* Reads {"keys":[...]}, each as jwk_from_json() does; no two may have the same kid. *ret and each key are to be freed. */
 int jwk_set_from_json(const void *json, size_t size, struct jwk ***ret, size_t *ret_n, char **ret_reason);
 /* The same for a set of public keys, what jwk_set_to_json() writes without private members; one that has any is refused. Such a key can be
  * encoded without private members only. */

@@ -9,8 +9,6 @@
 #include "paths.h"
 #include "provision-run.h"
 
-#define LOCK_WAIT 90 /* seconds that another run is waited for */
-
 void run_clear(struct run *run) {
         for (size_t i = 0; run->items && i < run->policies->n_policies; i++) {
                 item_done(&run->items[i]);
@@ -117,7 +115,7 @@ static int open_store(struct run *run) {
                 log_error("cannot open the key-encryption key: %s", reason ? reason : strerror(-r));
                 return r;
         }
-        r = store_open(run->context->tree, run->kek, true, LOCK_WAIT, &run->store, &reason);
+        r = store_open(run->context->tree, run->kek, true, PROVISION_LOCK_WAIT, &run->store, &reason);
         if (r >= 0)
                 r = store_list(run->store, &run->stored, &run->n_stored);
         if (r < 0)

@@ -4,14 +4,15 @@
 
 /* The state of one run of provision(), shared by the provision-*.c files only. */
 
-#include "keygen.h"
 #include "kek.h"
+#include "keygen.h"
 #include "keyset.h"
 #include "provision.h"
 #include "publish.h"
 #include "seen.h"
 #include "store.h"
 
+#define PROVISION_LOCK_WAIT 90 /* seconds that another run is waited for */
 #define PROVISION_BATCH 256 /* secrets that are made durable with one syncfs(2); bounds the locked memory in use */
 
 /* One secret of this run. */
@@ -66,7 +67,13 @@ void run_commit(struct run *run);
 
 /* provision-tables.c. Each logs; 0 or a negative errno. The public keys of retired secrets, the generator's and the PAM module's tables. */
 int run_write_tables(struct run *run);
-/* Notes which RSA keys a later run has to make, or that none is left. */
+/* Notes which RSA keys have to be made after this, or that none is left. */
 int run_note_pending(struct run *run);
+/* Takes that note back, now that they are made. *ret_more: another run has noted others in it; it stays. */
+int run_clear_pending(struct run *run, bool *ret_more);
+
+/* provision-rsa.c: makes, stores and publishes them; the store is closed then. *ret_more: as above. 0, or a
+ * negative errno after logging when it had to stop; single keys that could not be made count as failed. */
+int run_make_rsa_keys(struct run *run, bool *ret_more);
 
 #endif

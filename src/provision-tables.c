@@ -110,22 +110,30 @@ int run_write_tables(struct run *run) {
         return r;
 }
 
-static int write_pending(struct run *run) {
+static int format_pending(const struct run *run, char **ret) {
         _cleanup_free_ char *text = NULL;
         size_t size = 0;
         FILE *stream;
-        int r = 0;
 
         stream = open_memstream(&text, &size);
         if (!stream)
                 return -ENOMEM;
-        for (size_t i = 0; r >= 0 && i < run->n_rsa; i++) {
-                r = publication_keep(run->publication, run->rsa[i]->written->name);
+        for (size_t i = 0; i < run->n_rsa; i++)
                 (void) fprintf(stream, "%s\n", run->rsa[i]->written->name);
-        }
-        if (fclose(stream) != 0 || r < 0)
+        if (fclose(stream) != 0)
                 return -ENOMEM;
-        return tree_update_file(run->context->tree, PATH_RSA_PENDING, text, size, 0644, false);
+        *ret = TAKE_PTR(text);
+        return 0;
+}
+
+static int write_pending(const struct run *run) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        r = format_pending(run, &text);
+        for (size_t i = 0; r >= 0 && i < run->n_rsa; i++)
+                r = publication_keep(run->publication, run->rsa[i]->written->name);
+        return r < 0 ? r : tree_update_file(run->context->tree, PATH_RSA_PENDING, text, strlen(text), 0644, false);
 }
 
 int run_note_pending(struct run *run) {
@@ -133,8 +141,31 @@ int run_note_pending(struct run *run) {
 
         if (!run->context->ring)
                 return 0;
-        r = run->options->defer_rsa && run->n_rsa > 0 ? write_pending(run) : remove_file(run, PATH_RSA_PENDING);
+        r = run->n_rsa > 0 ? write_pending(run) : remove_file(run, PATH_RSA_PENDING);
         if (r < 0)
                 log_error("cannot write " PATH_RSA_PENDING ": %s", strerror(-r));
+        return r;
+}
+
+int run_clear_pending(struct run *run, bool *ret_more) {
+        _cleanup_free_ char *ours = NULL, *text = NULL;
+        int r = 0;
+
+        *ret_more = false;
+        if (!run->context->ring)
+                return 0;
+        r = format_pending(run, &ours);
+        if (r >= 0)
+                r = tree_read_file(run->context->tree, PATH_RSA_PENDING, strlen(ours), &text, NULL);
+        if (r == -ENOENT)
+                return 0;
+        if (r == -EFBIG || (r >= 0 && strcmp(text, ours) != 0)) {
+                *ret_more = true;
+                return 0;
+        }
+        if (r >= 0)
+                r = remove_file(run, PATH_RSA_PENDING);
+        if (r < 0)
+                log_error("cannot remove " PATH_RSA_PENDING ": %s", strerror(-r));
         return r;
 }

@@ -6,7 +6,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "keygen.h"
 #include "lifecycle.h"
 #include "log.h"
 #include "provision-run.h"
@@ -58,43 +57,6 @@ static void provision_item(struct run *run, struct item *item) {
                 item_publish(run, item);
 }
 
-/* RSA keys take long to find, so they come after everything else is published, and each is published as soon as it is there. */
-static int make_rsa_keys(struct run *run) {
-        _cleanup_free_ struct keygen_order *orders = NULL;
-        _cleanup_(keygen_freep) struct keygen *keygen = NULL;
-        struct jwk *jwk;
-        size_t index;
-        int r, error;
-
-        if (run->n_rsa == 0)
-                return 0;
-        orders = calloc(run->n_rsa, sizeof(*orders));
-        if (!orders)
-                return log_oom();
-        for (size_t i = 0; i < run->n_rsa; i++)
-                orders[i] = (struct keygen_order) { run->rsa[i]->policy->algorithm, run->rsa[i]->policy->size };
-        r = keygen_start(orders, run->n_rsa, &keygen);
-        if (r < 0) {
-                log_error("cannot start making RSA keys: %s", strerror(-r));
-                return r;
-        }
-        while (keygen_next(keygen, &index, &jwk, &error) > 0) {
-                struct item *item = run->rsa[index];
-
-                if (error < 0)
-                        log_error("%s: OpenSSL cannot make an RSA key: %s", item->written->file, strerror(-error));
-                else
-                        error = item_add_key(run, item, jwk);
-                if (error < 0) {
-                        item_give_up(run, item);
-                        continue;
-                }
-                item_stage(run, item);
-                run_commit(run);
-        }
-        return 0;
-}
-
 static int provision_all(struct run *run) {
         _cleanup_free_ char *reason = NULL;
         int r;
@@ -103,8 +65,6 @@ static int provision_all(struct run *run) {
                 provision_item(run, &run->items[i]);
         run_commit(run);
         r = run_write_tables(run);
-        if (r >= 0 && !run->options->defer_rsa)
-                r = make_rsa_keys(run);
         if (r >= 0)
                 r = run_note_pending(run);
         if (r < 0)
@@ -117,10 +77,28 @@ static int provision_all(struct run *run) {
         return r;
 }
 
-int provision(struct context *context, const struct provision_options *options) {
+/* One pass. Positive: another is due, for RSA keys that another run has meanwhile left to this one. */
+static int provision_once(struct context *context, const struct provision_options *options, int *ret_status) {
         _cleanup_(run_clear) struct run run = { .context = context, .options = options, .now = time(NULL) };
+        bool more = false;
+        int r;
 
-        if (run_open(&run) < 0 || provision_all(&run) < 0 || run.n_failed > 0)
-                return EXIT_FAILURE;
-        return run.policy_wrong ? EXIT_POLICY : EXIT_SUCCESS;
+        r = run_open(&run);
+        if (r >= 0)
+                r = provision_all(&run);
+        if (r >= 0 && !options->defer_rsa)
+                r = run_make_rsa_keys(&run, &more);
+        if (r < 0)
+                return r;
+        *ret_status = run.n_failed > 0 ? EXIT_FAILURE : run.policy_wrong ? EXIT_POLICY : EXIT_SUCCESS;
+        return more;
+}
+
+int provision(struct context *context, const struct provision_options *options) {
+        struct provision_options wanted = *options;
+        int r, status;
+
+        while ((r = provision_once(context, &wanted, &status)) > 0)
+                wanted.n_replace = wanted.n_accept_older = 0; /* that is done */
+        return r < 0 ? EXIT_FAILURE : status;
 }

@@ -217,6 +217,7 @@ int publication_keep(struct publication *publication, const char *name) {
 
 struct stale {
         struct publication *publication;
+        const char *only; /* entries of the secret of this name; NULL: of all but those that are kept */
         char **descriptions;
         size_t n_descriptions;
 };
@@ -228,7 +229,8 @@ static int collect_stale(const char *description, const struct keyring_header *h
 
         if (set_has(&stale->publication->wanted, description))
                 return 0;
-        if (name && set_has(&stale->publication->kept, name + 1))
+        if (stale->only ? !name || strcmp(name + 1, stale->only) != 0 :
+                          name && set_has(&stale->publication->kept, name + 1))
                 return 0;
         grown = reallocarray(stale->descriptions, stale->n_descriptions + 1, sizeof(*grown));
         if (!grown)
@@ -241,8 +243,8 @@ static int collect_stale(const char *description, const struct keyring_header *h
         return 0;
 }
 
-static int sweep_ring(struct publication *publication) {
-        struct stale stale = { .publication = publication };
+static int sweep_ring(struct publication *publication, const char *only) {
+        struct stale stale = { .publication = publication, .only = only };
         int r;
 
         r = keyring_foreach(publication->ring, collect_stale, &stale);
@@ -289,14 +291,25 @@ static int sweep_jwks(struct publication *publication) {
         return 0;
 }
 
+int publication_sweep_secret(struct publication *publication, const char *name, char **ret_reason) {
+        int r;
+
+        if (!publication->context->ring)
+                return 0;
+        r = sweep_ring(publication, name);
+        return r < 0 ? reason_set(r, ret_reason, "cannot clear the kernel keyring of what no policy asks for: %s",
+                                  strerror(-r)) :
+                       0;
+}
+
 int publication_sweep(struct publication *publication, char **ret_reason) {
         int r;
 
         if (!publication->context->ring)
                 return 0;
-        r = sweep_ring(publication);
+        r = publication_sweep_secret(publication, NULL, ret_reason);
         if (r < 0)
-                return reason_set(r, ret_reason, "cannot clear the kernel keyring of what no policy asks for: %s", strerror(-r));
+                return r;
         r = sweep_jwks(publication);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot clear " PATH_JWKS ": %s", strerror(-r));

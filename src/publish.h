@@ -34,6 +34,8 @@ int publication_keep(struct publication *publication, const char *name);
 
 /* Takes away what no call above asked for. */
 int publication_sweep(struct publication *publication, char **ret_reason);
+/* The same for the entries of one secret, kept ones too. */
+int publication_sweep_secret(struct publication *publication, const char *name, char **ret_reason);
 
 /* The credential server's orders: 1, refuse where no record can be written (audit = required); 0, deliver all the same; -1, leave them as they are. */
 int publication_set_audit(struct publication *publication, int required, char **ret_reason);

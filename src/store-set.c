@@ -143,7 +143,7 @@ static int decode_key(json_t *object, struct keyset *keyset, char **ret_reason) 
         r = dump(object, &text);
         if (r < 0)
                 return r;
-        r = jwk_from_json(text->data, text->size, -1, &jwk, &why);
+        r = jwk_from_stored_json(text->data, text->size, &jwk, &why); /* the JWE has authenticated it */
         if (r == -EBADMSG || r == -EOPNOTSUPP)
                 return reason_set(-EBADMSG, ret_reason, "key %zu is not right: %s", keyset->n_keys + 1,
                                   why ? why : strerror(-r));

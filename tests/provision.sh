@@ -73,7 +73,7 @@ is 'with the same key' "$(entry_bytes unit:api.service/jwt.key)" "$key"
 # ---- a policy is edited ----------------------------------------------------------------------------
 hmac_policy base64url | policy api
 ok 'another format is delivered at the next run' keyrota provision
-is 'of the same key' "$(entry_bytes unit:api.service/jwt.key | basenc --base64url -d 2>/dev/null | xxd -p -c 64)" "$(xxd -r -p <<<"$key" | xxd -p -c 64)"
+is 'of the same key' "$(printf '%s=' "$(entry_bytes unit:api.service/jwt.key)" | basenc --base64url -d | od -An -v -tx1 | tr -d ' \n')" "$key"
 like 'under the next generation' "$(entry_header unit:api.service/jwt.key)" '^keyrota1 test/api 2 '
 
 # ---- a policy is broken ----------------------------------------------------------------------------

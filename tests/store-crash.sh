@@ -165,6 +165,8 @@ matrix new '[01],[01],[01]' '1,1,1'
 
 # ---- the key-encryption key ------------------------------------------------------------------------
 if [[ -x /usr/bin/systemd-creds ]]; then
+        mkdir "$scratch/base/etc"
+        systemd-id128 new >"$scratch/base/etc/machine-id"
         # shellcheck disable=SC2317
         kek_killed() {
                 local name=$1 first last n kid

@@ -19,7 +19,7 @@ boot_consumer() {
         shift 3
         unit_write "$unit" '[Unit]' "$@" '[Service]' Type=oneshot RemainAfterExit=yes "$line" \
                 "StandardOutput=truncate:$SCRATCH/credentials/%n.tar" \
-                "ExecStart=/bin/sh -c 'exec tar -cf - -C \"\$\${CREDENTIALS_DIRECTORY:-/var/empty}\" .'"
+                "ExecStart=/bin/sh -c 'exec tar -cf - -C \"\$\${CREDENTIALS_DIRECTORY:-/mnt}\" .'"
         [[ $unit == *@.service ]] || systemctl --quiet add-wants "$target" "$unit"
 }
 
@@ -95,19 +95,20 @@ boot_2() {
         mv "$STATE/etc-keyrota" /etc/keyrota
 
         environment_set production
+        user_make somebody
         mkdir -p /etc/tmpfiles.d
         echo "d $SCRATCH/credentials 0755" >/etc/tmpfiles.d/keyrota-test.conf
         policy_make api HS256 "$(deliver api.service sign session.key hex)"
         policy_make issuer ES256 "$(deliver issuer.service sign jwt.key pem)" "$(deliver verifier@.service verify issuer.jwks jwks)"
         policy_make early HS512 "$(deliver early.service sign early.key raw)"
         policy_make rsa RS256 "$(deliver rsa.service sign rsa.key pem)"
-        boot_consumer api.service multi-user.target User=nobody
+        boot_consumer api.service multi-user.target User=somebody
         boot_consumer issuer.service multi-user.target DynamicUser=yes
-        boot_consumer verifier@.service multi-user.target User=nobody
+        boot_consumer verifier@.service multi-user.target User=somebody
         systemctl --quiet add-wants multi-user.target verifier@one.service
-        boot_consumer early.service sysinit.target User=nobody DefaultDependencies=no Before=sysinit.target
+        boot_consumer early.service sysinit.target User=somebody DefaultDependencies=no Before=sysinit.target
         # does not hold up multi-user.target, as others that want it there would
-        boot_consumer rsa.service multi-user.target User=nobody DefaultDependencies=no
+        boot_consumer rsa.service multi-user.target User=somebody DefaultDependencies=no
         boot_consumer plain.service multi-user.target Nice=1
         hold keyrota-provision-rsa.service
         next_boot
@@ -122,7 +123,7 @@ boot_3() {
         for unit in "${consumers[@]}" plain.service; do
                 is "... and $unit is active" "$(systemctl is-active "$unit")" active
         done
-        like "... and the RSA consumer waits" "$(systemctl list-jobs --plain --no-legend)" "rsa\.service start +waiting"
+        like "... and the RSA consumer waits" "$(systemctl list-jobs --plain --no-legend)" "rsa\.service +start +waiting"
         is "... and keys of other kinds are published" "$(jq -r '.keys[0].alg' /run/keyrota/jwks/issuer.json)" ES256
         is "... and the RSA ones are not" "$(ls /run/keyrota/jwks)" issuer.json
         like "... and status says so" "$(keyrota status)" "RSA keys are still to be made"
@@ -142,7 +143,7 @@ boot_3() {
         credentials_right 'api.service session.key api' 'issuer.service jwt.key issuer' 'verifier@one.service issuer.jwks issuer' \
                 'early.service early.key early' 'rsa.service rsa.key rsa'
         is "a service that no policy names has none" "$(tar -tf "$SCRATCH/credentials/plain.service.tar" 2>&1 | grep -c key)" 0
-        ok "anybody can read the public keys" as nobody jq -e '.keys[0].kid' /run/keyrota/jwks/issuer.json
+        ok "anybody can read the public keys" as somebody jq -e '.keys[0].kid' /run/keyrota/jwks/issuer.json
         ok "keyrota status is content" keyrota status
         is "every secret is stored" "$(keys_in_store)" 4
         key_of api issuer early rsa >"$STATE/keys"
@@ -173,10 +174,10 @@ boot_4() {
         for (( i = 0; i < 200; i++ )); do
                 policy_make "many$i" "$( (( i % 2 )) && echo ES256 || echo HS256)" "$(deliver "many$i.service" sign key jwk)"
         done
-        boot_consumer many7.service multi-user.target User=nobody
+        boot_consumer many7.service multi-user.target User=somebody
         sed -i 's/^use = sign/use = singing/' $POLICIES/api.ini
         policy_make never HS255 "$(deliver never.service sign key hex)"
-        boot_consumer never.service multi-user.target User=nobody
+        boot_consumer never.service multi-user.target User=somebody
         next_boot
 }
 
@@ -249,7 +250,7 @@ hold_rsa() {
                 sed -i '2a size = 4096' "$POLICIES/big$i.ini"
         done
         policy_make new EdDSA "$(deliver new.service sign key jwk)"
-        consumer_make new.service User=nobody
+        consumer_make new.service User=somebody
         systemctl start keyrota-provision.service
         ok "(RSA keys are being made)" wait_for_unit 20 keyrota-provision-rsa.service activating
         ok "a service can start meanwhile" systemctl restart api.service

@@ -588,6 +588,22 @@ TEST(public_set_reads_back_and_has_nothing_private_to_give) {
         }
 }
 
+TEST(stored_key_reads_back_as_it_was_written) {
+        for (unsigned algorithm = 0; algorithm < ALGORITHM_COUNT; algorithm++) {
+                _cleanup_(jwk_freep) struct jwk *jwk = NULL, *stored = NULL, *none = NULL;
+                _cleanup_(secret_freep) struct secret *text = NULL, *again = NULL;
+                _cleanup_free_ char *reason = NULL;
+                unsigned size = algorithm_size_default((enum algorithm) algorithm);
+
+                expect_int(jwk_generate((enum algorithm) algorithm, size > 2048 ? 2048 : size, &jwk), 0);
+                expect_int(jwk_to_json(jwk, true, &text), 0);
+                expect_int(jwk_from_stored_json(text->data, text->size, &stored, &reason), 0);
+                expect_int(jwk_to_json(stored, true, &again), 0);
+                expect(secret_equal(text, again));
+                expect_int(jwk_from_stored_json(text->data, text->size - 1, &none, &reason), -EBADMSG);
+        }
+}
+
 int main(void) {
         if (jwk_init() < 0) {
                 printf("Bail out! OpenSSL was used before jwk_init().\n");

@@ -9,7 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base64.h"
 #include "paths.h"
+#include "store-jwe.h"
+#include "store-set.h"
 #include "store.h"
 #include "tap.h"
 
@@ -184,6 +187,106 @@ TEST(a_set_comes_back_with_every_member) {
         expect_string(back->destroyed[1].kid, "gone-too");
         expect(memcmp(&back->destroyed[1].times, &times[1], sizeof(times[1])) == 0);
         expect(!back->destroyed[1].reason);
+}
+
+TEST(a_time_not_decided_yet_is_a_member_left_out) {
+        _cleanup_(keyset_freep) struct keyset *set = NULL;
+        _cleanup_(secret_freep) struct secret *text = NULL;
+        const struct key_times undated = { TIME_NEVER, 1, 2, 3 };
+
+        expect_int(keyset_new("production", "a", &set), 0);
+        expect(add_key(set, ALGORITHM_HS256, &some_times));
+        expect_int(store_set_encode(set, &text), 0);
+        expect(strstr((char *) text->data, "\"created\":1700000000,\"activates\":1700000000}"));
+        expect(!strstr((char *) text->data, "deactivates") && !strstr((char *) text->data, "destroys"));
+        expect(add_key(set, ALGORITHM_HS256, &undated));
+        secret_free(TAKE_PTR(text));
+        expect_int(store_set_encode(set, &text), -EINVAL);
+}
+
+TEST(a_set_in_another_form_is_refused) {
+#define JWK "\"kty\":\"oct\",\"kid\":\"k\",\"alg\":\"HS256\",\"use\":\"sig\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\""
+        static const struct {
+                const char *text;
+                int wanted;
+        } cases[] = {
+                { "{\"keys\":[{" JWK ",\"created\":1}],\"destroyed\":[]}", 0 },
+                { "{\"keys\":[{" JWK ",\"created\":1}],\"destroyed\":[{\"kid\":\"x\",\"alg\":\"ES256\",\"created\":1}]}", 0 },
+                { "{\"keys\":[{" JWK ",\"created\":1}]}", -EBADMSG },
+                { "{\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[],\"destroyed\":[],\"more\":1}", -EBADMSG },
+                { "{\"keys\":[],\"destroyed\":[],\"policy\":1}", -EBADMSG },
+                { "{\"keys\":[],\"keys\":[],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":{},\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[1],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[{" JWK "}],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[{" JWK ",\"created\":\"1\"}],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[{" JWK ",\"created\":1.0}],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[{" JWK ",\"created\":1,\"destroys\":null}],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[{" JWK ",\"created\":99999999999999999999}],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[{\"kty\":\"oct\",\"created\":1}],\"destroyed\":[]}", -EBADMSG },
+                { "{\"keys\":[],\"destroyed\":[{\"kid\":\"x\",\"alg\":\"none\",\"created\":1}]}", -EBADMSG },
+                { "{\"keys\":[],\"destroyed\":[{\"alg\":\"ES256\",\"created\":1}]}", -EBADMSG },
+                { "{\"keys\":[],\"destroyed\":[{\"kid\":\"x\",\"alg\":\"ES256\"}]}", -EBADMSG },
+                { "[]", -EBADMSG },
+                { "", -EBADMSG },
+                { "{\"keys\":[],\"destroyed\":[]}x", -EBADMSG },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(keyset_freep) struct keyset *set = NULL;
+                _cleanup_(secret_freep) struct secret *text = NULL;
+                _cleanup_free_ char *reason = NULL;
+
+                expect_int(secret_new_from(cases[i].text, strlen(cases[i].text), &text), 0);
+                int r = store_set_decode(text, "production", "a", &set, &reason);
+                if (r != cases[i].wanted)
+                        printf("# %s\n", cases[i].text);
+                expect_int(r, cases[i].wanted);
+                expect(r == 0 || reason);
+        }
+}
+
+TEST(a_header_in_another_form_is_refused) {
+#define REST "\"enc\":\"A256GCM\",\"typ\":\"JOSE\",\"cty\":\"jwk-set+json\",\"kid\":\"k\",\"env\":\"e\",\"name\":\"n\""
+        static const struct {
+                const char *header;
+                int wanted;
+        } cases[] = {
+                { "{\"alg\":\"dir\"," REST ",\"gen\":1}", 0 },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":9223372036854775807}", 0 },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":0}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":-1}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":1.0}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":\"1\"}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":9223372036854775808}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST "}", -EBADMSG },
+                { "{" REST ",\"gen\":1}", -EBADMSG },
+                { "{\"alg\":\"A256KW\"," REST ",\"gen\":1}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":1,\"crit\":[\"exp\"]}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":1,\"zip\":\"DEF\"}", -EBADMSG },
+                { "{\"alg\":\"dir\"," REST ",\"gen\":1,\"gen\":2}", -EBADMSG },
+                { "{\"alg\":\"dir\",\"enc\":\"A128GCM\",\"typ\":\"JOSE\",\"cty\":\"jwk-set+json\",\"kid\":\"k\",\"env\":\"e\",\"name\":\"n\",\"gen\":1}", -EBADMSG },
+                { "{\"alg\":\"dir\",\"enc\":\"A256GCM\",\"typ\":\"JOSE\",\"cty\":\"jwk-set+json\",\"kid\":\"k\",\"env\":\"..\",\"name\":\"n\",\"gen\":1}", -EBADMSG },
+                { "{\"alg\":\"dir\",\"enc\":\"A256GCM\",\"typ\":\"JOSE\",\"cty\":\"jwk-set+json\",\"kid\":\"k\",\"env\":\"e\",\"name\":\"a/b\",\"gen\":1}", -EBADMSG },
+                { "[]", -EBADMSG },
+                { "", -EBADMSG },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(secret_freep) struct secret *protected = NULL;
+                struct jwe_header header;
+                const char *what = NULL;
+                char text[1024];
+
+                expect_int(base64url_encode(cases[i].header, strlen(cases[i].header), &protected), 0);
+                int n = snprintf(text, sizeof(text), "%s..AAAAAAAAAAAAAAAA.AAAA.AAAAAAAAAAAAAAAAAAAAAA", (char *) protected->data);
+                int r = jwe_parse(text, (size_t) n, &header, &what);
+                if (r != cases[i].wanted)
+                        printf("# %s\n", cases[i].header);
+                expect_int(r, cases[i].wanted);
+                expect(r == 0 || what);
+        }
 }
 
 TEST(a_set_without_keys_or_policy_comes_back) {
@@ -632,7 +735,7 @@ TEST(only_our_stale_temporary_files_are_removed_and_only_with_the_lock) {
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
                 expect(write_file(others[i], "x", 1));
         expect(write_file(ENV_FOLDER "/.#a.jwe.0123abcd", "x", 1));
-        expect_int(mkdir(in_scratch(ENV_FOLDER "/.#a.jwe.aaaaaaaa"), 0700), 0);
+        expect_int(mkfifo(in_scratch(ENV_FOLDER "/.#a.jwe.aaaaaaaa"), 0600), 0);
         expect_int(store_open(tree, kek, false, 0, &store, NULL), 0);
         store_free(TAKE_PTR(store));
         expect_int(access(in_scratch(ENV_FOLDER "/.#a.jwe.0123abcd"), F_OK), 0);
