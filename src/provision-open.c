@@ -2,6 +2,7 @@
 /* Opens all that a run needs: policies, key-encryption key, store, keyring. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "bus.h"
@@ -62,10 +63,40 @@ static int load_policies(struct run *run) {
         return 0;
 }
 
-int provision_setup(const struct context *context, enum seal_with seal_with) {
+/* A store without its key-encryption key has lost it: a new one would not open what is there. */
+static int check_nothing_sealed(const struct context *context) {
+        _cleanup_(store_freep) struct store *store = NULL;
         _cleanup_free_ char *reason = NULL;
+        struct store_name *names = NULL;
+        size_t n_names = 0;
         int r;
 
+        r = store_open(context->tree, NULL, false, 0, &store, &reason);
+        if (r >= 0)
+                r = store_list(store, &names, &n_names);
+        store_names_free(names, n_names);
+        if (r < 0) {
+                log_error("cannot open the store: %s", reason ? reason : strerror(-r));
+                return r;
+        }
+        if (n_names > 0) {
+                log_error(PATH_KEK " is gone, though %zu secrets are sealed under it; restore it from a backup", n_names);
+                return -ENOKEY;
+        }
+        return 0;
+}
+
+int provision_setup(const struct context *context, enum seal_with seal_with) {
+        _cleanup_free_ char *reason = NULL;
+        _cleanup_close_ int kek = -EBADF;
+        int r;
+
+        kek = tree_open_path(context->tree, PATH_KEK, O_PATH | O_NOFOLLOW, 0);
+        if (kek >= 0)
+                return 0;
+        r = check_nothing_sealed(context);
+        if (r < 0)
+                return r;
         r = kek_create(context->tree, seal_with, &reason);
         if (r == -EEXIST)
                 return 0;
@@ -77,36 +108,13 @@ int provision_setup(const struct context *context, enum seal_with seal_with) {
         return 1;
 }
 
-/* A store without its KEK has lost it: a new one would not open what is there. */
-static int make_kek(struct run *run) {
-        _cleanup_free_ char *reason = NULL;
-        int r;
-
-        r = store_open(run->context->tree, NULL, false, 0, &run->store, &reason);
-        if (r >= 0)
-                r = store_list(run->store, &run->stored, &run->n_stored);
-        if (r < 0) {
-                log_error("cannot open the store: %s", reason ? reason : strerror(-r));
-                return r;
-        }
-        if (run->n_stored > 0) {
-                log_error(PATH_KEK " is gone, though %zu secrets are sealed under it; restore it from a backup", run->n_stored);
-                return -ENOKEY;
-        }
-        store_names_free(run->stored, run->n_stored);
-        run->stored = NULL;
-        store_free(run->store);
-        run->store = NULL;
-        return provision_setup(run->context, run->policies->config.seal_with);
-}
-
 static int open_store(struct run *run) {
         _cleanup_free_ char *reason = NULL;
         int r;
 
         r = kek_load(run->context->tree, &run->kek, &reason);
         if (r == -ENOENT) {
-                r = make_kek(run);
+                r = provision_setup(run->context, run->policies->config.seal_with);
                 if (r < 0)
                         return r;
                 r = kek_load(run->context->tree, &run->kek, &reason);

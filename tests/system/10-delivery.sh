@@ -7,39 +7,7 @@
 
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 . "${BASH_SOURCE[0]%/*}/policies.sh"
-
-mkdir -p "$SCRATCH/wanted"
-
-# wanted SECRET UNIT ID: the name of a file with the bytes that `keyrota read` shows for UNIT (as its policy names it).
-wanted() {
-        local file=$SCRATCH/wanted/$2.$3
-        keyrota read "$1" --unit="$2" --credential="$3" >"$file"
-        printf '%s\n' "$file"
-}
-
-# delivered DESCRIPTION UNIT ID SECRET [UNIT-IN-POLICY]: a test: UNIT starts and has these very bytes.
-delivered() {
-        local file
-        file=$(credential_of "$2" "$3") || { fail "$1" "$2 has no credential $3"; return; }
-        [[ -s $file ]] || { fail "$1" "$2: $3 is empty"; return; }
-        same "$1" "$file" "$(wanted "$4" "${5:-$2}" "$3")"
-}
-
-# credentials UNIT: the names of all credentials that UNIT got when it was last started.
-credentials() {
-        tar -tf "$SCRATCH/credentials/$1.tar" | sed -n 's|^\./\(..*\)|\1|p' | sort | paste -sd' '
-}
-
-# records UNIT [FILTER]: what was served or refused to UNIT since the mark, as JSON, one record a line.
-records() {
-        # not by matches of journalctl: with them --after-cursor loses the first record (systemd 252)
-        journal --output=json --all |
-                jq -c --arg unit "$1" "select(._UID == \"0\" and .KEYROTA_UNIT == \$unit and (.KEYROTA_EVENT | startswith(\"credential-\"))) | ${2:-.}"
-}
-
-kid_of() {
-        keyrota status --json | jq -r --arg name "$1" '.secrets[] | select(.name == $name) | .keys[] | select(.state == "active") | .kid'
-}
+. "${BASH_SOURCE[0]%/*}/delivery.sh"
 
 wait_for_boot
 environment_set testing
