@@ -18,6 +18,8 @@
 
 #include "cleanup.h"
 
+#undef syslog /* under _FORTIFY_SOURCE, clang has it as a macro */
+
 static char logged[16384];
 
 void __syslog_chk(int priority, int flag, const char *format, ...) _printf_(3, 4);
