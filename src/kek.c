@@ -16,6 +16,7 @@
 #include <openssl/rand.h>
 
 #include "base64.h"
+#include "io.h"
 #include "kek.h"
 #include "paths.h"
 #include "reason.h"
@@ -93,20 +94,6 @@ static int jwk_parse(const struct secret *text, struct kek **ret) {
         return 0;
 }
 
-static int write_all(int fd, const char *data, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(fd, data, size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                data += n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
-
 /* A name for the nameless file; never in the place of another. */
 static int link_file(int fd, int folder, const char *name) {
         char path[64];
@@ -128,7 +115,7 @@ static int write_new(int folder, const char *name, const char *data) {
         fd = openat(folder, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
         if (fd < 0)
                 return errno == EISDIR ? -EOPNOTSUPP : -errno;
-        r = write_all(fd, data, strlen(data));
+        r = io_write_all(fd, data, strlen(data));
         if (r < 0)
                 return r;
         if (fchmod(fd, 0600) < 0 || fsync(fd) < 0)

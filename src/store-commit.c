@@ -14,6 +14,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "io.h"
 #include "paths.h"
 #include "reason.h"
 #include "store-internal.h"
@@ -31,20 +32,6 @@ void store_unstage_all(struct store *store) {
         store->n_staged = 0;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size) {
-        while (size > 0) {
-                ssize_t n = write(fd, data, size);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                data += n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
-
 /* A new temporary file with this content; nothing is left of it on failure. */
 static int write_temporary(int folder, struct staged *staged, const struct secret *text) {
         char file[STORE_NAME_MAX];
@@ -59,7 +46,7 @@ static int write_temporary(int folder, struct staged *staged, const struct secre
                     O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, text->data, text->size);
+        r = io_write_all(fd, text->data, text->size);
         if (r < 0) {
                 (void) close(fd);
                 (void) unlinkat(folder, staged->temporary, 0);

@@ -5,6 +5,7 @@
  * RESOLVE_IN_ROOT), so that no link leads out of it. May call tree-walk.
  */
 
+#include "io.h"
 #include "tree.h"
 
 #include <errno.h>
@@ -244,24 +245,10 @@ int tree_read_file(const struct tree *tree, const char *path, size_t max_size, c
         return tree_read_fd(fd, max_size, ret, ret_size);
 }
 
-static int write_all(int fd, const void *data, size_t size) {
-        for (const char *p = data; size > 0;) {
-                ssize_t n = write(fd, p, size);
-                if (n < 0) {
-                        if (errno == EINTR)
-                                continue;
-                        return -errno;
-                }
-                p += n;
-                size -= (size_t) n;
-        }
-        return 0;
-}
-
 /* Fills and renames the temporary file; the caller removes it when this fails. */
 static int fill_and_rename(int folder, const char *temporary, const char *name, int fd, const void *data,
                 size_t size, mode_t mode, bool durable) {
-        int r = write_all(fd, data, size);
+        int r = io_write_all(fd, data, size);
 
         if (r < 0)
                 return r;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "context.h"
+#include "io.h"
 #include "log.h"
 #include "published.h"
 
@@ -140,21 +141,6 @@ static int record_read(const struct context *context, const struct request *requ
         return context_audit(context, AUDIT_SECRET_READ, &record);
 }
 
-static int write_all(int fd, const struct secret *bytes) {
-        size_t done = 0;
-
-        while (done < bytes->size) {
-                ssize_t n = write(fd, bytes->data + done, bytes->size - done);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                done += (size_t) n;
-        }
-        return 0;
-}
-
 int verb_read(struct context *context, int argc, char *argv[]) {
         _cleanup_(secret_freep) struct secret *bytes = NULL;
         _cleanup_(policy_set_freep) struct policy_set *policies = NULL;
@@ -187,7 +173,7 @@ int verb_read(struct context *context, int argc, char *argv[]) {
                           request.what.name, strerror(-r));
                 return EXIT_FAILURE;
         }
-        r = write_all(STDOUT_FILENO, bytes);
+        r = io_write_all(STDOUT_FILENO, bytes->data, bytes->size);
         if (r < 0) {
                 log_error("cannot write to standard output: %s", strerror(-r));
                 return EXIT_FAILURE;
