@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * keyrota-generator: turns every [deliver:UNIT] of the policies into a drop-in UNIT.d/50-keyrota-SECRET.conf,
- * see systemd.generator(7). It runs before anything else and must neither talk to a service nor hold up a
+ * keyrota-generator: turns every [deliver:UNIT] of the policies into a drop-in UNIT.d/50-keyrota-SECRET.conf
+ * (of an instance: 50-keyrota-SECRET@instance.conf), see systemd.generator(7). It runs before anything else and must neither talk to a service nor hold up a
  * boot. For a broken policy it writes what can be made out from its file, and what the last good one said.
  * May call policy, deliveries, tree and diagnostics; no crypto.
  */
@@ -19,6 +19,7 @@
 
 #define COMPLAINTS_MAX 20 /* the kernel's log is not the place for more; keyrota check prints them all */
 #define DROP_IN_PREFIX "50-keyrota-"
+#define UNKNOWN_CREDENTIAL "broken-keyrota-policy" /* published for nobody */
 
 /* The kernel's log, which PID 1 leaves its generators; standard error when a person runs this. */
 struct log {
@@ -106,10 +107,47 @@ static int add_last_good(const struct tree *tree, const struct policy_set *set, 
         return r;
 }
 
+/* Is it plain, though its policy is broken, that the unit is to read the public JWKS file itself? */
+static bool reads_public_file(const struct policy *policy, const struct delivery *delivery) {
+        return delivery->use == USE_VERIFY && policy->algorithm_known &&
+                        !algorithm_is_symmetric(policy->algorithm);
+}
+
+static bool delivers(const struct deliveries *deliveries, size_t from, const char *unit, const char *secret) {
+        for (size_t i = from; i < deliveries->n_lines; i++)
+                if (strcmp(deliveries->lines[i].unit, unit) == 0 &&
+                                strcmp(deliveries->lines[i].secret, secret) == 0)
+                        return true;
+        return false;
+}
+
+/* Units whose credential cannot be made out from a broken policy, and that have no last good one (the lines
+ * from last_good on): they ask for one that nobody gets, so that they are refused and do not start without. */
+static int add_unknown(const struct policy *policy, size_t last_good, struct deliveries *deliveries) {
+        for (size_t i = 0; i < policy->n_deliveries; i++) {
+                const struct delivery *d = policy->deliveries + i;
+                int r;
+
+                if (d->credential || reads_public_file(policy, d) ||
+                                delivers(deliveries, last_good, d->unit, policy->name))
+                        continue;
+                r = deliveries_add(deliveries,
+                                &(struct delivery_line){
+                                                .unit = d->unit,
+                                                .credential = (char *) UNKNOWN_CREDENTIAL,
+                                                .secret = policy->name,
+                                });
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
 /* Everything that drop-ins must be written for, sorted. */
 static int collect(const struct tree *tree, const struct log *log, struct deliveries *deliveries) {
         _cleanup_(policy_set_freep) struct policy_set *set = NULL;
         struct diagnostics diagnostics = { 0 };
+        size_t last_good;
         bool broken;
         int r;
 
@@ -125,8 +163,12 @@ static int collect(const struct tree *tree, const struct log *log, struct delive
                 broken |= !set->policies[i]->valid;
                 r = deliveries_add_policy(deliveries, set->policies[i]);
         }
+        last_good = deliveries->n_lines;
         if (r >= 0 && broken)
                 r = add_last_good(tree, set, log, deliveries);
+        for (size_t i = 0; set && r >= 0 && i < set->n_policies; i++)
+                if (!set->policies[i]->valid)
+                        r = add_unknown(set->policies[i], last_good, deliveries);
         deliveries_sort(deliveries);
         return r;
 }
@@ -159,6 +201,13 @@ static void write_drop_in(FILE *stream, const struct delivery_line lines[], size
                 fputs("RefreshOnReload=credentials\n", stream);
 }
 
+/* An instance has its template's drop-ins too, but of two with the same name only its own. */
+static bool is_instance(const char *unit) {
+        const char *at = strchr(unit, '@');
+
+        return at && strcmp(at, "@.service") != 0;
+}
+
 static int open_drop_in(int folder, const struct delivery_line *line, FILE **ret) {
         _cleanup_free_ char *unit_folder = NULL, *name = NULL;
         _cleanup_close_ int sub = -EBADF, fd = -EBADF;
@@ -167,7 +216,8 @@ static int open_drop_in(int folder, const struct delivery_line *line, FILE **ret
                 unit_folder = NULL;
                 return -ENOMEM;
         }
-        if (asprintf(&name, DROP_IN_PREFIX "%s.conf", line->secret) < 0) {
+        if (asprintf(&name, DROP_IN_PREFIX "%s%s.conf", line->secret,
+                            is_instance(line->unit) ? "@instance" : "") < 0) {
                 name = NULL;
                 return -ENOMEM;
         }

@@ -3,10 +3,23 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "log.h"
+
+/* systemd leaves JOURNAL_STREAM=DEVICE:INODE to all that a service starts, also where that redirects it. */
+static bool is_journal(void) {
+        const char *stream = getenv("JOURNAL_STREAM");
+        unsigned long long device, inode;
+        struct stat status;
+
+        return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &status) == 0 &&
+                status.st_dev == device && status.st_ino == inode;
+}
 
 static _printf_(3, 0) void say(int priority, const char *label, const char *format, va_list arguments) {
         _cleanup_free_ char *text = NULL;
@@ -16,7 +29,7 @@ static _printf_(3, 0) void say(int priority, const char *label, const char *form
                 (void) fputs("keyrota: out of memory\n", stderr);
                 return;
         }
-        if (getenv("JOURNAL_STREAM"))
+        if (is_journal())
                 (void) fprintf(stderr, "<%d>%s\n", priority, text);
         else
                 (void) fprintf(stderr, "keyrota: %s%s\n", label, text);

@@ -145,13 +145,21 @@ static int load_keyset(struct run *run, struct item *item, const char *environme
         return -ESTALE;
 }
 
+static void say_never_worked(const struct item *item) {
+        if (item->written->n_deliveries > 0)
+                log_error("%s: has never worked; its consumers are refused until it is right", item->written->file);
+        else
+                log_error("%s: has never worked, and names no consumer that could be refused until it is right",
+                          item->written->file);
+}
+
 /* The policy cannot be run as it is written: back to how it last worked. */
 static int use_last_good(struct run *run, struct item *item) {
         struct diagnostics diagnostics = {};
         int r;
 
         if (!item->keyset->policy) {
-                log_error("%s: has never worked; its consumers are refused until it is right", item->written->file);
+                say_never_worked(item);
                 item_leave(run, item);
                 return -ENODATA;
         }
@@ -193,7 +201,7 @@ int item_load(struct run *run, struct item *item) {
         if (!item->written->valid)
                 refuse_policy(run, item, item->written->error);
         if (!environment) {
-                log_error("%s: has never worked; its consumers are refused until it is right", item->written->file);
+                say_never_worked(item);
                 item_leave(run, item);
                 return -ENODATA;
         }

@@ -6,6 +6,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -75,11 +76,16 @@ static int input_pipe(const void *data, size_t size, int *ret) {
 
 /* Shows the open file as /etc/machine-id to this process alone: systemd-creds knows no other way to be told for which machine it seals. */
 static int show_machine_id(int fd) {
-        _cleanup_close_ int mount_fd = -EBADF;
+        char link[64], path[PATH_MAX];
+        ssize_t n;
 
-        mount_fd = open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-        if (mount_fd < 0 || unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-            move_mount(mount_fd, "", AT_FDCWD, "/etc/machine-id", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+        (void) snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        n = readlink(link, path, sizeof(path) - 1);
+        if (n < 0)
+                return -errno;
+        path[n] = '\0';
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount(path, "/etc/machine-id", NULL, MS_BIND, NULL) < 0)
                 return -errno;
         return 0;
 }
