@@ -301,14 +301,23 @@ int tree_replace_file(const struct tree *tree, const char *path, const void *dat
         return 0;
 }
 
-int tree_update_file(const struct tree *tree, const char *path, const void *data, size_t size, mode_t mode,
-                bool durable) {
+/* Does the file hold exactly this, and is it as we would make it: our own, with that mode, under one name? */
+static bool file_is(const struct tree *tree, const char *path, const void *data, size_t size, mode_t mode) {
+        _cleanup_close_ int fd = tree_open_path(tree, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
         _cleanup_free_ char *old = NULL;
         size_t old_size;
+        struct stat st;
+
+        return fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 07777) == mode &&
+                        st.st_nlink == 1 && tree_read_fd(fd, size + 1, &old, &old_size) >= 0 &&
+                        old_size == size && memcmp(old, data, size) == 0;
+}
+
+int tree_update_file(const struct tree *tree, const char *path, const void *data, size_t size, mode_t mode,
+                bool durable) {
         int r;
 
-        r = tree_read_file(tree, path, size + 1, &old, &old_size);
-        if (r >= 0 && old_size == size && memcmp(old, data, size) == 0)
+        if (file_is(tree, path, data, size, mode))
                 return 0;
         r = tree_replace_file(tree, path, data, size, mode, durable);
         return r < 0 ? r : 1;

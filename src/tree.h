@@ -47,8 +47,8 @@ int tree_read_fd(int fd, size_t max_size, char **ret, size_t *ret_size);
 int tree_replace_file(const struct tree *tree, const char *path, const void *data, size_t size, mode_t mode,
                 bool durable);
 
-/* The same, but only where the file does not hold exactly this already: 1 when it was replaced, 0 when
- * nothing was to do. */
+/* The same, but only where the file is not exactly this already, with that mode, our own and under one name:
+ * 1 when it was replaced, 0 when nothing was to do. */
 int tree_update_file(const struct tree *tree, const char *path, const void *data, size_t size, mode_t mode,
                 bool durable);
 

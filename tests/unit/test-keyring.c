@@ -300,9 +300,11 @@ TEST(a_ring_that_is_not_closed_or_not_roots_is_refused) {
         key_serial_t key;
 
         (void) snprintf(name, sizeof(name), "%s-wide", ring_name);
-        key = add_key("keyring", name, NULL, 0, KEY_SPEC_USER_KEYRING);
+        /* What is in the user keyring alone is not possessed where the session does not link it, as in a service. */
+        key = add_key("keyring", name, NULL, 0, KEY_SPEC_PROCESS_KEYRING);
         expect(key > 0);
         expect_int(keyctl_setperm(key, 0x3f3f0000), 0);
+        expect_int(keyctl_link(key, KEY_SPEC_USER_KEYRING), 0);
         int wide = keyring_open(name, true, &ring);
         expect_int(keyctl_chown(key, 65534, (gid_t) -1), 0);
         expect_int(keyctl_setperm(key, 0x003f003f), 0);
@@ -310,6 +312,7 @@ TEST(a_ring_that_is_not_closed_or_not_roots_is_refused) {
         expect_int(keyctl_setperm(key, 0x003f0000), 0);
         int hidden = keyring_open(name, true, &ring);
         (void) keyctl_unlink(key, KEY_SPEC_USER_KEYRING);
+        (void) keyctl_unlink(key, KEY_SPEC_PROCESS_KEYRING);
         expect_int(wide, -EPERM);
         expect_int(foreign, -EPERM);
         expect_int(hidden, -EPERM);

@@ -270,6 +270,9 @@ TEST(a_file_that_holds_the_same_is_left_alone) {
         expect_int(tree_update_file(scratch.tree, "/file", "text", 4, 0600, false), 0);
         expect_int(stat(full, &after), 0);
         expect(before.st_ino == after.st_ino);
+        expect_int(chmod(full, 0644), 0);
+        expect_int(tree_update_file(scratch.tree, "/file", "text", 4, 0600, false), 1);
+        expect_int(tree_update_file(scratch.tree, "/file", "text", 4, 0600, false), 0);
         expect_int(tree_update_file(scratch.tree, "/file", "tex", 3, 0600, false), 1);
         expect_int(tree_update_file(scratch.tree, "/file", "tex\0", 4, 0600, false), 1);
         expect_int(tree_update_file(scratch.tree, "/missing/file", "", 0, 0600, false), -ENOENT);
