@@ -84,8 +84,8 @@ static int show_machine_id(int fd) {
         if (n < 0)
                 return -errno;
         path[n] = '\0';
-        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-            mount(path, "/etc/machine-id", NULL, MS_BIND, NULL) < 0)
+        if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount(path, "/etc/machine-id", "none", MS_BIND, NULL) < 0)
                 return -errno;
         return 0;
 }

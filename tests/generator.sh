@@ -127,7 +127,7 @@ good b gateway@eu-1.service b.key
 good c 'dev-disk\x2dby.service' c.key
 generate
 ok 'a template' has gateway@.service a "$(load a.key)"
-ok 'an instance' has gateway@eu-1.service b "$(load b.key)"
+ok 'an instance' has gateway@eu-1.service b@instance "$(load b.key)"
 ok 'an escaped name' has 'dev-disk\x2dby.service' c "$(load c.key)"
 
 begin
@@ -225,6 +225,33 @@ END
 generate
 ok 'a broken policy of an unknown algorithm waits for RSA keys' has x.service bad \
         'After=keyrota-provision.service keyrota-provision-rsa.service keyrota-credential.socket'
+
+begin
+policy bad <<END
+[secret]
+algorithm = HS256
+[deliver:new.service]
+use = verify
+[deliver:worse.service]
+credential = a/b
+[deliver:old.service]
+use = sign
+END
+policy public <<END
+[secret]
+algorithm = ES256
+[deliver:reader.service]
+use = verify
+mode = 0600
+END
+last_good <<END
+old.service k bad
+END
+generate
+ok 'a broken policy: who has no credential there is refused' has new.service bad "$(load broken-keyrota-policy)"
+ok 'a broken policy: and who has an impossible one' has worse.service bad "$(load broken-keyrota-policy)"
+ok 'a broken policy: but not who has a last good one' lacks old.service bad broken-keyrota-policy
+ok 'a broken policy: nor who reads the public file' lacks reader.service public LoadCredential
 
 begin
 good good good.service k
