@@ -807,8 +807,10 @@ TEST(a_second_writer_can_wait) {
         expect_int(pipe(locked), 0);
         expect_int(pipe(found), 0);
         pid = fork(); /* before the lock is taken: a child shares the open file, and so the lock */
-        if (pid == 0)
+        if (pid == 0) {
+                (void) close(locked[1]); /* so that the end of a test that failed is seen */
                 _exit(wait_for_store(locked[0], found[1]));
+        }
         expect(pid > 0);
         expect_int(store_open(tree, kek, true, 0, &writer, NULL), 0);
         expect_int(write(locked[1], "x", 1), 1);
