@@ -10,6 +10,7 @@
 . "${BASH_SOURCE[0]%/*}/delivery.sh"
 
 wait_for_boot
+journalctl --update-catalog             # README.md, "Install"
 environment_set testing
 user_make somebody
 user_make stranger
@@ -31,6 +32,7 @@ kinds=(root user dynamic private-users sandboxed sliced)
 policy_make session HS256 "$(for kind in "${kinds[@]}"; do deliver "$kind.service" sign session.key hex; done)"
 policy_make issuer ES256 "$(deliver issuer.service sign jwt.key pem
         deliver gateway@.service verify issuer.jwks jwks
+        deliver gateway@more.service verify issuer.pem pem
         deliver several.service sign jwt.key pem
         printf '%s\n' '[deliver:reader.service]' 'use = verify')"
 policy_make regional EdDSA "$(deliver gateway@own.service verify issuer.jwks jwks
@@ -62,6 +64,9 @@ done
 delivered "gateway@own.service: has what a policy gives this instance" gateway@own.service issuer.jwks regional
 ok "... which is something else" ! cmp -s "$SCRATCH/wanted/gateway@.service.issuer.jwks" \
         "$SCRATCH/wanted/gateway@own.service.issuer.jwks"
+
+delivered "gateway@more.service: has another credential, which the same policy gives this instance" gateway@more.service issuer.pem issuer
+delivered "... and what it gives the template" gateway@more.service issuer.jwks issuer gateway@.service
 
 journal_mark
 delivered "several.service: has its credential from a first secret" several.service jwt.key issuer

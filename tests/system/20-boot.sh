@@ -56,7 +56,7 @@ boot_1() {
         is "the preset enables keyrota.target" "$(systemctl is-enabled keyrota.target)" enabled
         is "... and nothing else" "$(systemctl list-unit-files --plain --no-legend 'keyrota*' | awk '$2 == "enabled" { print $1 }' |
                 grep -v test)" keyrota.target
-        is "... and a policy of presets would do the same" "$(systemctl list-unit-files --plain --no-legend keyrota.target | awk '{ print $3 }')" enabled
+        is "... which is what the service manager takes for its preset, too" "$(systemctl list-unit-files --plain --no-legend keyrota.target | awk '{ print $3 }')" enabled
         for unit in keyrota.target keyrota-provision.service keyrota-provision-rsa.service keyrota-credential.socket; do
                 like "$unit is started at boot" "$(systemctl list-dependencies --plain multi-user.target)" "$unit"
         done
@@ -192,9 +192,8 @@ boot_5() {
         credentials_right 'many7.service key many7' 'issuer.service jwt.key issuer'
         is "all of the 200 are published" "$(ring_entries | grep -c '^unit:many')" 200
         is "there is no ordering cycle" "$(journalctl -b -o cat --grep 'ordering cycle')" ""
-        journal_mark
-        ok "daemon-reload" systemctl daemon-reload
-        ok "... names what is broken, in the kernel's log or the journal" test -n "$(keyrota check 2>&1 | grep never.ini:2)"
+        ok "daemon-reload succeeds all the same" systemctl daemon-reload
+        like "keyrota check names what is broken" "$(keyrota check 2>&1)" "never\.ini:2: "
 
         rm $POLICIES/never.ini $POLICIES/many*.ini
         sed -i 's/^use = singing/use = sign/' $POLICIES/api.ini

@@ -6,6 +6,7 @@
 POLICIES=/etc/keyrota/policy.d
 STORE=/var/lib/keyrota
 SOCKET=/run/keyrota/credential/socket
+mkdir -p "$SCRATCH/credentials"         # of consumers that an earlier boot has made
 
 # deliver UNIT USE CREDENTIAL FORMAT [LINE...]: prints such a section.
 deliver() {
@@ -48,8 +49,8 @@ ring_empty() {
 key_of() {
         local name
         for name; do
-                keyrota read "$name" --use=sign --format=jwk | jq -r '.kid' | tr '\n' ' '
-                keyrota read "$name" --use=sign --format=jwk | sha256sum | cut -c -16
+                keyrota read "$name" --use=sign --format=jwk |
+                        python3 -c 'import hashlib, json, sys; b = sys.stdin.buffer.read(); print(json.loads(b)["kid"], hashlib.sha256(b).hexdigest()[:16])'
         done
 }
 
