@@ -229,9 +229,11 @@ static void check_delivery(
         if (peer > POLICY_PEER_MAX)
                 draft_complain(draft, credential,
                                 "the names of unit and credential have %zu bytes together, %d are the most "
-                                "that systemd asks for; shorten "
-                                "the credential's by %zu",
-                                peer, POLICY_PEER_MAX, peer - POLICY_PEER_MAX);
+                                "that systemd asks for; shorten %s by %zu",
+                                peer, POLICY_PEER_MAX,
+                                strlen(delivery->credential) > peer - POLICY_PEER_MAX ? "the credential's" :
+                                                                                        "the unit's",
+                                peer - POLICY_PEER_MAX);
 }
 
 static void check_access(struct draft *draft) {
