@@ -306,13 +306,13 @@ TEST(a_ring_that_is_not_closed_or_not_roots_is_refused) {
         expect_int(keyctl_setperm(key, 0x3f3f0000), 0);
         expect_int(keyctl_link(key, KEY_SPEC_USER_KEYRING), 0);
         int wide = keyring_open(name, true, &ring);
-        int foreign = -EPERM;
+        int foreign = -EPERM, hidden = -EPERM;
         if (keyctl_chown(key, 65534, (gid_t) -1) == 0) { /* not in a container with a user namespace of its own */
                 expect_int(keyctl_setperm(key, 0x003f003f), 0);
                 foreign = keyring_open(name, true, &ring);
+                expect_int(keyctl_setperm(key, 0x003f0000), 0);
+                hidden = keyring_open(name, true, &ring);
         }
-        expect_int(keyctl_setperm(key, 0x003f0000), 0);
-        int hidden = keyring_open(name, true, &ring);
         (void) keyctl_unlink(key, KEY_SPEC_USER_KEYRING);
         (void) keyctl_unlink(key, KEY_SPEC_PROCESS_KEYRING);
         expect_int(wide, -EPERM);
