@@ -43,6 +43,17 @@ static const struct {
         [AUDIT_SECRET_READ] = { AUDIT_SECRET_READ_ID, "secret-read", "granted", LOG_NOTICE },
         [AUDIT_POLICY_REFUSED] = { AUDIT_POLICY_REFUSED_ID, "policy-refused", "refused", LOG_ERR },
         [AUDIT_STORE_REFUSED] = { AUDIT_STORE_REFUSED_ID, "store-refused", "refused", LOG_ERR },
+        [AUDIT_KEY_PUBLISHED] = { AUDIT_KEY_PUBLISHED_ID, "key-published", "done", LOG_INFO },
+        [AUDIT_KEY_ACTIVATED] = { AUDIT_KEY_ACTIVATED_ID, "key-activated", "done", LOG_INFO },
+        [AUDIT_KEY_DEACTIVATED] = { AUDIT_KEY_DEACTIVATED_ID, "key-deactivated", "done", LOG_INFO },
+        [AUDIT_KEY_DESTROYED] = { AUDIT_KEY_DESTROYED_ID, "key-destroyed", "done", LOG_INFO },
+        [AUDIT_KEY_COMPROMISED] = { AUDIT_KEY_COMPROMISED_ID, "key-compromised", "done", LOG_WARNING },
+        [AUDIT_KEY_IMPORTED] = { AUDIT_KEY_IMPORTED_ID, "key-imported", "done", LOG_NOTICE },
+        [AUDIT_ROLLED_BACK] = { AUDIT_ROLLED_BACK_ID, "rolled-back", "done", LOG_NOTICE },
+        [AUDIT_CLOCK_SET] = { AUDIT_CLOCK_SET_ID, "clock-set", "done", LOG_WARNING },
+        [AUDIT_REKEYED] = { AUDIT_REKEYED_ID, "rekeyed", "done", LOG_NOTICE },
+        [AUDIT_UNIT_HANDED_OVER] = { AUDIT_UNIT_HANDED_OVER_ID, "unit-handed-over", "done", LOG_INFO },
+        [AUDIT_HANDOVER_FAILED] = { AUDIT_HANDOVER_FAILED_ID, "handover-failed", "failed", LOG_WARNING },
 };
 _Static_assert(ELEMENTSOF(events) == AUDIT_EVENT_COUNT, "every event is described");
 
@@ -115,6 +126,13 @@ static const char *or_else(const char *value, const char *otherwise) {
         return value ? value : otherwise;
 }
 
+/* What became of one key: "Creating", the key, "." */
+static void add_key_message(struct text *text, const char *before, const struct audit_record *record, const char *after) {
+        add_formatted(text, "MESSAGE", "%s %s (%s) of %s/%s%s", before, or_else(record->kids, "?"),
+                      or_else(record->algorithm, "?"), or_else(record->environment, "?"),
+                      or_else(record->name, "?"), after);
+}
+
 static void add_message(struct text *text, enum audit_event event, const struct audit_record *record) {
         const char *environment = or_else(record->environment, "?"), *name = or_else(record->name, "?"),
                    *reason = or_else(record->reason, "no reason given"), *unit = record->unit,
@@ -122,8 +140,7 @@ static void add_message(struct text *text, enum audit_event event, const struct 
 
         switch (event) {
         case AUDIT_KEY_CREATED:
-                add_formatted(text, "MESSAGE", "Creating key %s (%s) of %s/%s.", or_else(record->kids, "?"),
-                              or_else(record->algorithm, "?"), environment, name);
+                add_key_message(text, "Creating key", record, ".");
                 break;
         case AUDIT_SECRET_COMMITTED:
                 add_formatted(text, "MESSAGE", "Stored generation %" PRIu64 " of %s/%s.", record->generation,
@@ -150,6 +167,43 @@ static void add_message(struct text *text, enum audit_event event, const struct 
                 break;
         case AUDIT_STORE_REFUSED:
                 add_formatted(text, "MESSAGE", "Stored file %s is not used: %s.", file, reason);
+                break;
+        case AUDIT_KEY_PUBLISHED:
+                add_key_message(text, "Key", record, " is known to every verifier.");
+                break;
+        case AUDIT_KEY_ACTIVATED:
+                add_key_message(text, "Key", record, " signs from now on.");
+                break;
+        case AUDIT_KEY_DEACTIVATED:
+                add_key_message(text, "Key", record, " signs no more, and verifies until its overlap is over.");
+                break;
+        case AUDIT_KEY_DESTROYED:
+                add_key_message(text, "Destroyed key", record, ".");
+                break;
+        case AUDIT_KEY_COMPROMISED:
+                add_key_message(text, "Key", record, " is compromised, and in no set any more.");
+                break;
+        case AUDIT_KEY_IMPORTED:
+                add_key_message(text, "Imported key", record, ".");
+                break;
+        case AUDIT_ROLLED_BACK:
+                add_key_message(text, "Rolled back: key", record, " signs again.");
+                break;
+        case AUDIT_CLOCK_SET:
+                add_formatted(text, "MESSAGE", "The clock was set %s since %s/%s was last stored.", reason,
+                              environment, name);
+                break;
+        case AUDIT_REKEYED:
+                add_formatted(text, "MESSAGE", "Sealed every stored secret under the new key-encryption key %s.",
+                              or_else(record->kids, "?"));
+                break;
+        case AUDIT_UNIT_HANDED_OVER:
+                add_formatted(text, "MESSAGE", "Handed generation %" PRIu64 " of %s/%s over to %s: %s.",
+                              record->generation, environment, name, or_else(unit, "?"), reason);
+                break;
+        case AUDIT_HANDOVER_FAILED:
+                add_formatted(text, "MESSAGE", "Could not hand generation %" PRIu64 " of %s/%s over to %s: %s.",
+                              record->generation, environment, name, or_else(unit, "?"), reason);
                 break;
         case AUDIT_EVENT_COUNT:
                 break;

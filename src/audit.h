@@ -3,8 +3,8 @@
 #define KEYROTA_AUDIT_H
 
 /*
- * One structured journal record for every change of a key and every credential served or refused; never key
- * bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a
+ * One structured journal record for every change of a key, every credential served or refused and every
+ * service that was handed a new key; never key bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a
  * missing one is noticed (sd_journal_sendv(3) does neither). audit.c calls libc only; audit-seen.c, which
  * reads the journal, libsystemd.
  */
@@ -21,6 +21,17 @@ enum audit_event {
         AUDIT_SECRET_READ,    /* keyrota read */
         AUDIT_POLICY_REFUSED, /* a broken policy */
         AUDIT_STORE_REFUSED,  /* a torn, forged, foreign or old stored file */
+        AUDIT_KEY_PUBLISHED,  /* every running verifier has been seen to hold it */
+        AUDIT_KEY_ACTIVATED,
+        AUDIT_KEY_DEACTIVATED, /* the last signer has left it: its overlap begins */
+        AUDIT_KEY_DESTROYED,   /* reason: "expired"... */
+        AUDIT_KEY_COMPROMISED, /* keyrota revoke */
+        AUDIT_KEY_IMPORTED,    /* keyrota import */
+        AUDIT_ROLLED_BACK,     /* keyrota rollback; kids: the key that signs again */
+        AUDIT_CLOCK_SET,       /* reason: how far, "forward by 3 days"... */
+        AUDIT_REKEYED,         /* keyrota rekey; kids: of the new key-encryption key */
+        AUDIT_UNIT_HANDED_OVER, /* reason: "restarted", "reloaded", "sent SIGHUP" */
+        AUDIT_HANDOVER_FAILED,
         AUDIT_EVENT_COUNT,
 };
 
@@ -32,16 +43,27 @@ enum audit_event {
 #define AUDIT_SECRET_READ_ID "7362d735d31148809c72ac58066e26dd"
 #define AUDIT_POLICY_REFUSED_ID "f2422e15d97b4706b3b3a08be475599f"
 #define AUDIT_STORE_REFUSED_ID "467db4548b4646bc9f388fad31a61646"
+#define AUDIT_KEY_PUBLISHED_ID "c586d1fc3968481bb41d05b7b8a59d64"
+#define AUDIT_KEY_ACTIVATED_ID "8b7f26bb73ce4fec8c43d4054bda64e7"
+#define AUDIT_KEY_DEACTIVATED_ID "48be9abfbd0f483e84df51d911833866"
+#define AUDIT_KEY_DESTROYED_ID "d36a675875464cf98e852f282d83711c"
+#define AUDIT_KEY_COMPROMISED_ID "1be90715fd01472daf42196ffa205227"
+#define AUDIT_KEY_IMPORTED_ID "d0223c805d0445de98cb223b62b17197"
+#define AUDIT_ROLLED_BACK_ID "ad6ef24bfa2b43d0ad09d5e098e98c5e"
+#define AUDIT_CLOCK_SET_ID "7abd2e837bc444fcb8d0193c3377d205"
+#define AUDIT_REKEYED_ID "571d336079304d13b4f67ec261175952"
+#define AUDIT_UNIT_HANDED_OVER_ID "94b59107f45c4dbaaeaac60700113f92"
+#define AUDIT_HANDOVER_FAILED_ID "79617a97635f4dfba54b10fbd46119b9"
 
 /* NULL and 0 members are left out of the record. */
 struct audit_record {
         const char *environment, *name, *algorithm;
         const char *kids;       /* one, or several with commas */
         uint64_t generation;
-        const char *unit;       /* who asked */
+        const char *unit;       /* who asked, or was handed a key */
         const char *invocation; /* its invocation id */
         const char *credential;
-        const char *reason;     /* why refused, in words */
+        const char *reason;     /* why, or how, in words */
         const char *file;
         pid_t pid;              /* the peer: journald adds its own facts about it as OBJECT_* */
         bool has_uid;

@@ -13,6 +13,7 @@
 /* Exit statuses, as keyrota(8) documents them. */
 #define EXIT_POLICY 78 /* EX_CONFIG of sysexits.h: nothing failed but a policy is wrong */
 #define EXIT_USAGE 2
+#define EXIT_HELD_UP 75 /* EX_TEMPFAIL: nothing failed but services that could not be told of a new key; it is tried again */
 
 struct context {
         struct tree *tree;
@@ -35,5 +36,12 @@ int verb_provision(struct context *context, int argc, char *argv[]);
 int verb_check(struct context *context, int argc, char *argv[]);
 int verb_status(struct context *context, int argc, char *argv[]);
 int verb_read(struct context *context, int argc, char *argv[]);
+int verb_rotate(struct context *context, int argc, char *argv[]);
+int verb_plan(struct context *context, int argc, char *argv[]);
+int verb_revoke(struct context *context, int argc, char *argv[]);
+int verb_rollback(struct context *context, int argc, char *argv[]);
+int verb_import(struct context *context, int argc, char *argv[]);
+int verb_rekey(struct context *context, int argc, char *argv[]);
+int verb_destroy(struct context *context, int argc, char *argv[]);
 
 #endif

@@ -3,8 +3,8 @@
 /*
  * keyrota-credential: gives services their credentials (LoadCredential=ID:SOCKET). Started by
  * keyrota-credential.socket, reads nothing but the kernel keyring, exits when idle. Between accept(2) and
- * the reply it does as little as it can. Calls keyring, secret, peer, audit, refusal, keeper and log; links
- * libkeyutils alone.
+ * the reply it does as little as it can; what it served goes on record after that. Calls keyring, secret, peer,
+ * audit, refusal, keeper, recorder and log; links libkeyutils alone.
  */
 
 #include <errno.h>
@@ -25,6 +25,7 @@
 #include "log.h"
 #include "paths.h"
 #include "peer.h"
+#include "recorder.h"
 #include "refusal.h"
 #include "secret.h"
 
@@ -41,6 +42,7 @@ struct server {
         bool keeper_died;
         char cgroup_root[PEER_CGROUP_MAX];
         struct refusals refusals;
+        struct recorder recorder;
 };
 
 /* What is known of one connection and its answer. */
@@ -49,24 +51,10 @@ struct answer {
         struct keyring_header header;
         char environment[sizeof(((struct keyring_header *) 0)->secret)];
         const char *name; /* in environment, after its NUL */
-        char invocation[33];
+        char invocation[INVOCATION_MAX];
         struct secret *bytes;
         const char *reason; /* why refused; NULL: granted */
 };
-
-/* systemd keeps a link for each active unit, which needs neither the bus nor another process. */
-static void read_invocation(const char *unit, char ret[static 33]) {
-        char path[sizeof("/run/systemd/units/invocation:") + PEER_NAME_MAX], target[64];
-        ssize_t n;
-
-        (void) snprintf(path, sizeof(path), "/run/systemd/units/invocation:%s", unit);
-        n = readlink(path, target, sizeof(target) - 1);
-        target[n > 0 ? n : 0] = '\0';
-        if (n != 32 || strspn(target, "0123456789abcdef") != 32)
-                n = 0;
-        memcpy(ret, target, (size_t) n);
-        ret[n] = '\0';
-}
 
 /* The unit's own entry, then that of its template. What is not there is refused. */
 static int read_entry(keyring_serial ring, const struct peer *peer, struct keyring_header *ret_header,
@@ -150,7 +138,7 @@ static void decide(const struct server *server, int fd, struct answer *answer) {
 
         answer->reason = peer_identify(fd, server->cgroup_root, &answer->peer);
         if (*answer->peer.unit)
-                read_invocation(answer->peer.unit, answer->invocation);
+                recorder_read_invocation(answer->peer.unit, answer->invocation);
         if (!answer->reason) {
                 r = keyring_open(server->ring_name, false, &ring);
                 if (r < 0)
@@ -171,16 +159,23 @@ static void serve(struct server *server, int fd) {
         keeper_store(server->store, fd);
         decide(server, fd, &answer);
         bytes = answer.bytes;
-        /* One call, and less than a fresh socket holds: the peer gets all of it or nothing, whenever the
-         * server ends. */
-        if (!answer.reason)
+        if (!answer.reason) {
+                recorder_begin(&server->recorder, &answer.peer, answer.invocation);
+                /* One call, and less than a fresh socket holds: the peer gets all of it or nothing, whenever
+                 * the server ends. */
                 sent = send(fd, bytes->data, bytes->size, MSG_NOSIGNAL | MSG_DONTWAIT) ==
                        (ssize_t) bytes->size;
-        if (sent) {
-                (void) shutdown(fd, SHUT_RDWR);
-                (void) close(fd);
-        } else
+        }
+        if (!sent) {
+                if (!answer.reason)
+                        recorder_cancel(&server->recorder);
                 refusal_add(&server->refusals, fd);
+                return;
+        }
+        (void) shutdown(fd, SHUT_RDWR);
+        (void) close(fd);
+        recorder_end(&server->recorder, &answer.peer, answer.invocation, answer.header.secret,
+                     answer.header.generation);
 }
 
 /* Those who wait, as long as there is room to refuse each of them. */
@@ -287,6 +282,7 @@ static int start(struct server *server) {
         if (r < 0)
                 return r;
         server->store = keeper_connect_store();
+        recorder_open(&server->recorder);
         r = secret_harden_process();
         if (r >= 0)
                 r = secret_new(KEYRING_PAYLOAD_MAX / 4, &first); /* locks memory that answers reuse */

@@ -59,15 +59,21 @@ int diagnostics_add(struct diagnostics *diagnostics, bool is_error, const char *
         return 0;
 }
 
-void diagnostics_print(const struct diagnostics *diagnostics, FILE *stream) {
-        for (size_t i = 0; i < diagnostics->n_items; i++) {
-                const struct diagnostic *d = diagnostics->items + i;
+static void print_one(const struct diagnostic *d, const char *kind, FILE *stream) {
+        fputs(d->file, stream);
+        if (d->line > 0)
+                fprintf(stream, ":%u", d->line);
+        fprintf(stream, ": %s%s\n", kind, d->text);
+}
 
-                fputs(d->file, stream);
-                if (d->line > 0)
-                        fprintf(stream, ":%u", d->line);
-                fprintf(stream, ": %s%s\n", d->is_error ? "" : "warning: ", d->text);
-        }
+void diagnostics_print(const struct diagnostics *diagnostics, FILE *stream) {
+        for (size_t i = 0; i < diagnostics->n_items; i++)
+                print_one(diagnostics->items + i, diagnostics->items[i].is_error ? "" : "warning: ", stream);
+}
+
+void diagnostics_print_notes(const struct diagnostics *notes, FILE *stream) {
+        for (size_t i = 0; i < notes->n_items; i++)
+                print_one(notes->items + i, "note: ", stream);
 }
 
 void diagnostics_clear(struct diagnostics *diagnostics) {

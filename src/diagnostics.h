@@ -30,6 +30,8 @@ int diagnostics_add(struct diagnostics *diagnostics, bool is_error, const char *
 
 /* Prints "FILE:LINE: text" (or "FILE: text"), a line each, warnings as "FILE:LINE: warning: text". */
 void diagnostics_print(const struct diagnostics *diagnostics, FILE *stream);
+/* The same, all of them as "FILE:LINE: note: text". */
+void diagnostics_print_notes(const struct diagnostics *notes, FILE *stream);
 
 /* Frees the contents and leaves it empty. */
 void diagnostics_clear(struct diagnostics *diagnostics);

@@ -5,6 +5,7 @@
 /* What the jwk*.c files share and nobody else sees: a key as the bytes of its members, and its form in
  * OpenSSL. */
 
+#include <jansson.h>
 #include <openssl/bn.h>
 #include <openssl/evp.h>
 
@@ -43,8 +44,20 @@ int jwk_set_default_kid(struct jwk *jwk);
 
 /* OpenSSL's form of an asymmetric key. -EBADMSG: OpenSSL does not take these numbers. */
 int jwk_to_pkey(const struct jwk *jwk, bool with_private, EVP_PKEY **ret);
+/* The members of an asymmetric key from OpenSSL's form of it, which must be of its type and curve. -EIO: OpenSSL does not give them. */
+int jwk_take_pkey(struct jwk *jwk, const EVP_PKEY *pkey);
 /* Do the members of an asymmetric key belong together? -EBADMSG: no. */
 int jwk_check(const struct jwk *jwk, bool with_private);
+/* OpenSSL's own check of a private key, which takes up to a second for RSA: both primes are proved. -EBADMSG. */
+int jwk_check_thoroughly(const struct jwk *jwk);
+/* Are the members of the sizes that the algorithm wants? -EBADMSG with *ret_reason. */
+int jwk_check_sizes(const struct jwk *jwk, char **ret_reason);
+
+int jwk_parse_json(const void *text, size_t size, json_t **ret, char **ret_reason);
+/* As jwk_from_json(). */
+int jwk_from_object(const json_t *object, int algorithm_hint, struct jwk **ret, char **ret_reason);
+/* What every key that was not made by keyrota goes through last: checked in full, and named kid if that is not NULL. */
+int jwk_adopt(struct jwk *jwk, const char *kid, char **ret_reason);
 
 static inline void bn_freep(BIGNUM **bn) {
         BN_clear_free(*bn);

@@ -93,7 +93,7 @@ int jwk_to_json(const struct jwk *jwk, bool with_private, struct secret **ret) {
         return json_to_secret(object, JSON_COMPACT, ret);
 }
 
-int jwk_set_to_json(struct jwk *const jwks[], size_t n_jwks, bool with_private, struct secret **ret) {
+int jwk_set_to_json(struct jwk *const jwks[], size_t n_jwks, enum jwk_members members, struct secret **ret) {
         _cleanup_json_ json_t *set = json_object();
         json_t *keys = json_array(); /* goes to set */
         int r;
@@ -103,7 +103,7 @@ int jwk_set_to_json(struct jwk *const jwks[], size_t n_jwks, bool with_private, 
         for (size_t i = 0; i < n_jwks; i++) {
                 json_t *object = NULL;
 
-                r = to_object(jwks[i], with_private, &object);
+                r = to_object(jwks[i], members == JWK_PRIVATE || algorithm_is_symmetric(jwks[i]->algorithm), &object);
                 if (r < 0)
                         return r;
                 if (json_array_append_new(keys, object) < 0)
@@ -296,7 +296,7 @@ static int check_rsa_sizes(const struct jwk *jwk, char **ret_reason) {
         return 0;
 }
 
-static int check_sizes(const struct jwk *jwk, char **ret_reason) {
+int jwk_check_sizes(const struct jwk *jwk, char **ret_reason) {
         const struct algorithm_info *info = algorithm_info(jwk->algorithm);
         const struct jwk_member *members = jwk_members(info->key_type);
         size_t size;
@@ -321,7 +321,9 @@ static int check_sizes(const struct jwk *jwk, char **ret_reason) {
 }
 
 /* A kid goes into lists with commas, log fields and tables. */
-static bool kid_valid(const char *kid, size_t length) {
+bool jwk_kid_valid(const char *kid) {
+        size_t length = strlen(kid);
+
         if (length == 0 || length > JWK_KID_MAX)
                 return false;
         for (size_t i = 0; i < length; i++)
@@ -335,7 +337,7 @@ static int read_kid(const json_t *object, struct jwk *jwk, char **ret_reason) {
 
         if (!kid)
                 return jwk_set_default_kid(jwk);
-        if (!json_is_string(kid) || !kid_valid(json_string_value(kid), json_string_length(kid)))
+        if (!json_is_string(kid) || !jwk_kid_valid(json_string_value(kid)))
                 return refuse(-EBADMSG, ret_reason,
                               "\"kid\" is not 1 to %d printable ASCII characters without space and comma",
                               JWK_KID_MAX);
@@ -368,7 +370,7 @@ static int from_object(const json_t *object, int hint, enum kind kind, struct jw
         if (r >= 0)
                 r = read_members(object, kind != KIND_PUBLIC, jwk, ret_reason);
         if (r >= 0)
-                r = check_sizes(jwk, ret_reason);
+                r = jwk_check_sizes(jwk, ret_reason);
         if (r < 0)
                 return r;
 
@@ -383,7 +385,11 @@ static int from_object(const json_t *object, int hint, enum kind kind, struct jw
         return 0;
 }
 
-static int parse(const void *text, size_t size, json_t **ret, char **ret_reason) {
+int jwk_from_object(const json_t *object, int algorithm_hint, struct jwk **ret, char **ret_reason) {
+        return from_object(object, algorithm_hint, KIND_PRIVATE, ret, ret_reason);
+}
+
+int jwk_parse_json(const void *text, size_t size, json_t **ret, char **ret_reason) {
         json_error_t error;
         json_t *json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
 
@@ -400,7 +406,7 @@ static int one_from_json(const void *json, size_t size, int hint, enum kind kind
         _cleanup_json_ json_t *object = NULL;
         int r;
 
-        r = parse(json, size, &object, ret_reason);
+        r = jwk_parse_json(json, size, &object, ret_reason);
         return r < 0 ? r : from_object(object, hint, kind, ret, ret_reason);
 }
 
@@ -447,7 +453,7 @@ static int set_from_json(const void *json, size_t size, enum kind kind, struct j
         size_t n;
         int r;
 
-        r = parse(json, size, &set, ret_reason);
+        r = jwk_parse_json(json, size, &set, ret_reason);
         if (r < 0)
                 return r;
         keys = json_object_get(set, "keys");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A key as OpenSSL's EVP_PKEY: to check that its members belong together, and to write it as PEM. */
+/* A key as OpenSSL's EVP_PKEY and back: to check that its members belong together, and to write it as PEM. */
 
 #include <errno.h>
 #include <string.h>
@@ -136,6 +136,78 @@ int jwk_to_pkey(const struct jwk *jwk, bool with_private, EVP_PKEY **ret) {
         }
 }
 
+/* One number of the key; width 0: as many bytes as it takes. */
+static int take_number(const EVP_PKEY *pkey, const char *parameter, size_t width, struct secret **ret) {
+        _cleanup_(secret_freep) struct secret *bytes = NULL;
+        _cleanup_(bn_freep) BIGNUM *bn = NULL;
+        int r;
+
+        if (EVP_PKEY_get_bn_param(pkey, parameter, &bn) != 1)
+                return -EIO;
+        if (width == 0)
+                width = (size_t) BN_num_bytes(bn);
+        r = secret_new(width, &bytes);
+        if (r < 0)
+                return r;
+        if (BN_bn2binpad(bn, bytes->data, (int) width) < 0)
+                return -EIO;
+        *ret = TAKE_PTR(bytes);
+        return 0;
+}
+
+static int take_rsa(struct jwk *jwk, const EVP_PKEY *pkey) {
+        const struct jwk_member *members = jwk_members(KEY_TYPE_RSA);
+        int r = 0;
+
+        for (size_t i = 0; members[i].name && r >= 0; i++)
+                r = take_number(pkey, members[i].parameter, 0, &jwk->members[i]);
+        return r;
+}
+
+static int take_ec(struct jwk *jwk, const EVP_PKEY *pkey, size_t width) {
+        int r;
+
+        r = take_number(pkey, OSSL_PKEY_PARAM_EC_PUB_X, width, &jwk->members[EC_X]);
+        if (r < 0)
+                return r;
+        r = take_number(pkey, OSSL_PKEY_PARAM_EC_PUB_Y, width, &jwk->members[EC_Y]);
+        if (r < 0)
+                return r;
+        return take_number(pkey, OSSL_PKEY_PARAM_PRIV_KEY, width, &jwk->members[EC_D]);
+}
+
+static int take_okp(struct jwk *jwk, const EVP_PKEY *pkey, size_t width) {
+        size_t x_size = width, d_size = width;
+        int r;
+
+        r = secret_new(x_size, &jwk->members[OKP_X]);
+        if (r < 0)
+                return r;
+        r = secret_new(d_size, &jwk->members[OKP_D]);
+        if (r < 0)
+                return r;
+        if (EVP_PKEY_get_raw_public_key(pkey, jwk->members[OKP_X]->data, &x_size) != 1 ||
+            EVP_PKEY_get_raw_private_key(pkey, jwk->members[OKP_D]->data, &d_size) != 1 ||
+            x_size != width || d_size != width)
+                return -EIO;
+        return 0;
+}
+
+int jwk_take_pkey(struct jwk *jwk, const EVP_PKEY *pkey) {
+        const struct algorithm_info *info = algorithm_info(jwk->algorithm);
+
+        switch (info->key_type) {
+        case KEY_TYPE_RSA:
+                return take_rsa(jwk, pkey);
+        case KEY_TYPE_EC:
+                return take_ec(jwk, pkey, info->coordinate_size);
+        case KEY_TYPE_OKP:
+                return take_okp(jwk, pkey, info->coordinate_size);
+        default:
+                return -EINVAL;
+        }
+}
+
 /* One prime of an RSA key and what belongs to it: e * dp = 1 and dp = d (mod p - 1), and a Fermat test of
  * p by way of the exponents, (2^e)^dp = 2 (mod p). 1: good, 0: not, -1: out of memory. */
 static int rsa_check_prime(BIGNUM *numbers[static JWK_MEMBERS_MAX], size_t p, size_t dp, BN_CTX *context) {
@@ -239,6 +311,23 @@ int jwk_check(const struct jwk *jwk, bool with_private) {
         }
         if (r >= 0 && with_private && info->key_type == KEY_TYPE_OKP)
                 r = okp_check(jwk, pkey);
+        ERR_clear_error();
+        return r;
+}
+
+int jwk_check_thoroughly(const struct jwk *jwk) {
+        _cleanup_(pkey_context_freep) EVP_PKEY_CTX *context = NULL;
+        _cleanup_(pkey_freep) EVP_PKEY *pkey = NULL;
+        int r;
+
+        r = jwk_check(jwk, true);
+        if (r < 0 || algorithm_info(jwk->algorithm)->key_type != KEY_TYPE_RSA)
+                return r;
+        r = jwk_to_pkey(jwk, true, &pkey);
+        if (r >= 0) {
+                context = EVP_PKEY_CTX_new_from_pkey(NULL, pkey, NULL);
+                r = !context ? -ENOMEM : EVP_PKEY_check(context) == 1 ? 0 : -EBADMSG;
+        }
         ERR_clear_error();
         return r;
 }

@@ -32,13 +32,19 @@ void jwk_free(struct jwk *jwk);
 DEFINE_CLEANUP(struct jwk *, jwk_free);
 
 const char *jwk_kid(const struct jwk *jwk);
+/* Can this be a kid? 1 to JWK_KID_MAX printable ASCII characters without space and comma. */
+bool jwk_kid_valid(const char *kid);
 enum algorithm jwk_algorithm(const struct jwk *jwk);
 
 /* Encodings of one key. with_private false: the public members only (-EINVAL for a symmetric key). No
  * final newline but PEM's. */
 int jwk_to_json(const struct jwk *jwk, bool with_private, struct secret **ret);
 /* {"keys":[...]} of n keys. */
-int jwk_set_to_json(struct jwk *const jwks[], size_t n_jwks, bool with_private, struct secret **ret);
+enum jwk_members {
+        JWK_PRIVATE,   /* of asymmetric keys the private members too */
+        JWK_VERIFYING, /* what verifies: the public members of an asymmetric key, all of a symmetric one */
+};
+int jwk_set_to_json(struct jwk *const jwks[], size_t n_jwks, enum jwk_members members, struct secret **ret);
 /* PKCS#8 (RFC 5208/5958) or SubjectPublicKeyInfo; -EINVAL for a symmetric key. */
 int jwk_to_pem(const struct jwk *jwk, bool with_private, struct secret **ret);
 /* The bytes of a symmetric key; -EINVAL for another. */
@@ -58,6 +64,20 @@ int jwk_set_from_json(const void *json, size_t size, struct jwk ***ret, size_t *
 /* The same for a set of public keys, what jwk_set_to_json() writes without private members; one that has any is refused. Such a key can be
  * encoded without private members only. */
 int jwk_public_set_from_json(const void *json, size_t size, struct jwk ***ret, size_t *ret_n, char **ret_reason);
+
+/* Keys that somebody else made, read for this algorithm and checked in full, OpenSSL's proof of RSA primes included. kid: the one to give it,
+ * valid; NULL: its own, or the one that keyrota gives. Errors as jwk_from_json(), *ret_reason NULL before the call. */
+enum jwk_document {
+        JWK_DOCUMENT_KEY,
+        JWK_DOCUMENT_SET, /* of one key */
+        JWK_DOCUMENT_EITHER,
+};
+int jwk_import_json(const void *json, size_t size, enum jwk_document document, enum algorithm algorithm, const char *kid, struct jwk **ret,
+                    char **ret_reason);
+/* One block: PKCS#8, SEC1 or PKCS#1, not encrypted; nothing is ever asked on a terminal. */
+int jwk_import_pem(const void *pem, size_t size, enum algorithm algorithm, const char *kid, struct jwk **ret, char **ret_reason);
+/* The bytes of a symmetric key; -EINVAL for another algorithm. */
+int jwk_import_raw(const void *bytes, size_t size, enum algorithm algorithm, const char *kid, struct jwk **ret, char **ret_reason);
 
 /* RFC 7638 thumbprint with SHA-256, base64url, 43 characters and a NUL. */
 int jwk_thumbprint(const struct jwk *jwk, char ret[static 44]);

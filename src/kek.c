@@ -1,98 +1,29 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The key-encryption key as a JWK (RFC 7517) in a sealed file: made once, never replaced, read from the
- * unit's credential or the file. May call seal, base64, secret, tree, reason, OpenSSL's private DRBG, and
- * jansson to read what it wrote.
+ * The key-encryption key in its sealed file: made once, replaced by a rekey only, read from the unit's
+ * credential or the file. May call kek-jwk, seal, secret, tree, io, reason.
  */
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include <jansson.h>
-#include <openssl/rand.h>
-
-#include "base64.h"
 #include "io.h"
-#include "kek.h"
+#include "kek-jwk.h"
 #include "paths.h"
 #include "reason.h"
 #include "seal.h"
 
-#define KEK_SIZE 32             /* bytes, of A256GCM */
-#define KEK_KID_SIZE 16         /* random bytes */
-#define KEK_JWK_MAX 4096        /* bytes of plaintext */
 #define KEK_FILE_MAX (64 * 1024) /* bytes of sealed text */
+#define KEK_NAME "kek.cred" /* of PATH_KEK, in PATH_STATE */
+#define KEK_NOTE_NAME "kek.kid"
+#define PATH_KEK_NOTE PATH_STATE "/" KEK_NOTE_NAME
 
-void kek_free(struct kek *kek) {
-        if (!kek)
-                return;
-        secret_free(kek->bytes);
-        free(kek);
-}
-
-/* A new key as {"kty":"oct","kid":...,"alg":"A256GCM","k":...}. */
-static int jwk_make(struct secret **ret) {
-        static const char format[] = "{\"kty\":\"oct\",\"kid\":\"%s\",\"alg\":\"A256GCM\",\"k\":\"%s\"}";
-        _cleanup_(secret_freep) struct secret *bytes = NULL, *k = NULL, *kid = NULL, *jwk = NULL;
-        uint8_t id[KEK_KID_SIZE];
-        int r;
-
-        r = secret_new(KEK_SIZE, &bytes);
-        if (r < 0)
-                return r;
-        if (RAND_priv_bytes(bytes->data, KEK_SIZE) != 1 || RAND_bytes(id, sizeof(id)) != 1)
-                return -EIO;
-        r = base64url_encode(bytes->data, bytes->size, &k);
-        if (r >= 0)
-                r = base64url_encode(id, sizeof(id), &kid);
-        if (r >= 0)
-                r = secret_new(sizeof(format) + k->size + kid->size, &jwk);
-        if (r < 0)
-                return r;
-        jwk->size = (size_t) snprintf((char *) jwk->data, jwk->size, format, (const char *) kid->data,
-                                      (const char *) k->data);
-        *ret = TAKE_PTR(jwk);
-        return 0;
-}
-
-/* Only characters that need no quoting anywhere: the kid goes into headers and messages. */
-static bool kid_valid(const char *kid) {
-        size_t n = strlen(kid);
-
-        return n > 0 && n <= JWK_KID_MAX &&
-                n == strspn(kid, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-");
-}
-
-static int jwk_parse(const struct secret *text, struct kek **ret) {
-        _cleanup_(kek_freep) struct kek *kek = NULL;
-        const char *kty, *kid, *alg, *k;
-        size_t k_size;
-        json_t *json;
-        int r = -EBADMSG;
-
-        kek = calloc(1, sizeof(*kek));
-        if (!kek)
-                return -ENOMEM;
-        json = json_loadb((const char *) text->data, text->size, JSON_REJECT_DUPLICATES, NULL);
-        if (json &&
-            json_unpack(json, "{s:s, s:s, s:s, s:s% !}", "kty", &kty, "kid", &kid, "alg", &alg, "k", &k,
-                        &k_size) == 0 &&
-            strcmp(kty, "oct") == 0 && strcmp(alg, "A256GCM") == 0 && kid_valid(kid)) {
-                r = base64url_decode(k, k_size, &kek->bytes);
-                if (r == 0 && kek->bytes->size != KEK_SIZE)
-                        r = -EBADMSG;
-                strcpy(kek->kid, kid);
-        }
-        json_decref(json);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(kek);
-        return 0;
-}
+static_assert(sizeof(PATH_STATE "/" KEK_NAME) == sizeof(PATH_KEK), "they are the same");
 
 /* A name for the nameless file; never in the place of another. */
 static int link_file(int fd, int folder, const char *name) {
@@ -126,11 +57,59 @@ static int write_new(int folder, const char *name, const char *data) {
         return fsync(folder) < 0 ? -errno : 0;
 }
 
+#define TEMPORARY(name) "." name ".new"
+
+bool kek_is_temporary(const char *entry) {
+        return strcmp(entry, TEMPORARY(KEK_NAME)) == 0 || strcmp(entry, TEMPORARY(KEK_NOTE_NAME)) == 0;
+}
+
+/* In the place of what has that name, or of nothing: at every moment, and after a power cut at any, the one or the other, whole. Only with the
+ * store's lock, so that what has the temporary name is left from a run that was killed. */
+static int replace_file(int folder, const char *name, const char *data) {
+        _cleanup_close_ int fd = -EBADF;
+        char temporary[64];
+        int r;
+
+        (void) snprintf(temporary, sizeof(temporary), TEMPORARY("%s"), name);
+        if (unlinkat(folder, temporary, 0) < 0 && errno != ENOENT)
+                return -errno;
+        fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
+        if (fd < 0)
+                return -errno;
+        r = io_write_all(fd, data, strlen(data));
+        if (r >= 0 && fsync(fd) < 0)
+                r = -errno;
+        if (r >= 0 && renameat(folder, temporary, folder, name) < 0)
+                r = -errno;
+        if (r < 0) {
+                (void) unlinkat(folder, temporary, 0);
+                return r;
+        }
+        return fsync(folder) < 0 ? -errno : 0;
+}
+
+static int open_state(const struct tree *tree) {
+        return tree_open_path(tree, PATH_STATE, O_RDONLY | O_DIRECTORY, 0);
+}
+
+int kek_seal(const struct tree *tree, enum seal_with with, const struct kek *kek, bool with_previous, char **ret_blob, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *text = NULL;
+        int r;
+
+        r = kek_format(kek, with_previous, &text);
+        if (r < 0)
+                return r;
+        return seal(tree, with, KEK_CREDENTIAL, text, ret_blob, ret_reason);
+}
+
+/* What a KEK that is lost has left would speak against the new one. */
+static int remove_note(int folder) {
+        return unlinkat(folder, KEK_NOTE_NAME, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 int kek_create(const struct tree *tree, enum seal_with with, char **ret_reason) {
-        static const char name[] = PATH_KEK;
-        const char *base = strrchr(name, '/') + 1;
         _cleanup_free_ char *path = NULL, *blob = NULL;
-        _cleanup_(secret_freep) struct secret *jwk = NULL;
+        _cleanup_(kek_freep) struct kek *kek = NULL;
         _cleanup_close_ int folder = -EBADF;
         struct stat st;
         int r;
@@ -143,16 +122,18 @@ int kek_create(const struct tree *tree, enum seal_with with, char **ret_reason) 
                 return reason_set(folder, ret_reason, "cannot make the folder of %s: %s", path,
                                   strerror(-folder));
         /* A link or worse in its place is one too: nothing is made beside it. */
-        if (fstatat(folder, base, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        if (fstatat(folder, KEK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0)
                 return reason_set(-EEXIST, ret_reason, "%s is there already", path);
 
-        r = jwk_make(&jwk);
+        r = kek_draw(&kek);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot draw a random key: %s", strerror(-r));
-        r = seal(tree, with, KEK_CREDENTIAL, jwk, &blob, ret_reason);
+        r = kek_seal(tree, with, kek, false, &blob, ret_reason);
         if (r < 0)
                 return r;
-        r = write_new(folder, base, blob);
+        r = remove_note(folder);
+        if (r >= 0)
+                r = write_new(folder, KEK_NAME, blob);
         if (r == -EEXIST)
                 return reason_set(r, ret_reason, "%s is there already", path);
         if (r == -EOPNOTSUPP)
@@ -202,7 +183,7 @@ static int read_credential(struct secret **ret, char **ret_reason) {
         return 0;
 }
 
-static int open_sealed(const struct tree *tree, const char *path, char **ret_blob, char **ret_reason) {
+static int open_sealed(const struct tree *tree, const char *path, struct stat *ret_st, char **ret_blob, char **ret_reason) {
         _cleanup_close_ int fd = -EBADF;
         struct stat st;
         int r;
@@ -230,14 +211,16 @@ static int open_sealed(const struct tree *tree, const char *path, char **ret_blo
         r = tree_read_fd(fd, KEK_FILE_MAX, ret_blob, NULL);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot read %s: %s", path, strerror(-r));
+        *ret_st = st;
         return 0;
 }
 
-static int unseal_file(const struct tree *tree, const char *path, struct secret **ret, char **ret_reason) {
+static int unseal_file(
+                const struct tree *tree, const char *path, struct stat *ret_st, struct secret **ret, char **ret_reason) {
         _cleanup_free_ char *blob = NULL, *why = NULL;
         int r;
 
-        r = open_sealed(tree, path, &blob, ret_reason);
+        r = open_sealed(tree, path, ret_st, &blob, ret_reason);
         if (r < 0)
                 return r;
         r = unseal(tree, KEK_CREDENTIAL, blob, ret, &why);
@@ -254,20 +237,9 @@ static int unseal_file(const struct tree *tree, const char *path, struct secret 
         return 0;
 }
 
-int kek_load(const struct tree *tree, struct kek **ret, char **ret_reason) {
-        _cleanup_(secret_freep) struct secret *text = NULL;
-        _cleanup_free_ char *path = NULL;
-        int r;
+static int parse(const struct secret *text, const char *path, struct kek **ret, char **ret_reason) {
+        int r = kek_parse(text, ret);
 
-        r = tree_full_path(tree, PATH_KEK, &path);
-        if (r < 0)
-                return r;
-        r = tree->root ? -ENOENT : read_credential(&text, ret_reason);
-        if (r == -ENOENT)
-                r = unseal_file(tree, path, &text, ret_reason);
-        if (r < 0)
-                return r;
-        r = jwk_parse(text, ret);
         if (r == -EBADMSG)
                 return reason_set(
                                 r, ret_reason,
@@ -275,4 +247,138 @@ int kek_load(const struct tree *tree, struct kek **ret, char **ret_reason) {
                                 "backup",
                                 path);
         return r;
+}
+
+int kek_load_file(const struct tree *tree, struct kek **ret, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *text = NULL;
+        _cleanup_free_ char *path = NULL;
+        struct stat st = { .st_ino = 0 };
+        int r;
+
+        r = tree_full_path(tree, PATH_KEK, &path);
+        if (r < 0)
+                return r;
+        r = unseal_file(tree, path, &st, &text, ret_reason);
+        if (r >= 0)
+                r = parse(text, path, ret, ret_reason);
+        if (r < 0)
+                return r;
+        (*ret)->source = KEK_FROM_FILE;
+        (*ret)->file.device = st.st_dev;
+        (*ret)->file.inode = st.st_ino;
+        (*ret)->file.changed = st.st_ctim;
+        return 0;
+}
+
+int kek_load(const struct tree *tree, struct kek **ret, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *text = NULL;
+        int r;
+
+        r = tree->root ? -ENOENT : read_credential(&text, ret_reason);
+        if (r == -ENOENT)
+                return kek_load_file(tree, ret, ret_reason);
+        if (r >= 0)
+                r = parse(text, "the credential " KEK_CREDENTIAL, ret, ret_reason);
+        if (r < 0)
+                return r;
+        (*ret)->source = KEK_FROM_CREDENTIAL;
+        return 0;
+}
+
+/* Every replacement is a new file, and a new ctime should the old number be used again. */
+static bool is_same_file(const struct tree *tree, const struct kek *kek) {
+        _cleanup_close_ int folder = open_state(tree);
+        struct stat st;
+
+        return folder >= 0 && fstatat(folder, KEK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_dev == kek->file.device &&
+                st.st_ino == kek->file.inode && st.st_ctim.tv_sec == kek->file.changed.tv_sec &&
+                st.st_ctim.tv_nsec == kek->file.changed.tv_nsec;
+}
+
+bool kek_is_noted(const struct tree *tree, const struct kek *kek) {
+        _cleanup_free_ char *kid = NULL;
+        int r;
+
+        r = tree_read_file(tree, PATH_KEK_NOTE, JWK_KID_MAX + 1, &kid, NULL);
+        if (r < 0)
+                return r == -ENOENT;
+        kid[strcspn(kid, "\n")] = '\0';
+        return kek_find(kek, kid);
+}
+
+bool kek_is_current(const struct tree *tree, const struct kek *kek) {
+        switch (kek->source) {
+        case KEK_FROM_FILE:
+                return is_same_file(tree, kek);
+        case KEK_FROM_CREDENTIAL:
+                return kek_is_noted(tree, kek);
+        case KEK_MADE:
+                break;
+        }
+        return true;
+}
+
+int kek_note(const struct tree *tree, const struct kek *kek, char **ret_reason) {
+        _cleanup_close_ int folder = open_state(tree);
+        _cleanup_free_ char *path = NULL;
+        char text[JWK_KID_MAX + 2];
+        int r;
+
+        r = tree_full_path(tree, PATH_KEK_NOTE, &path);
+        if (r < 0)
+                return r;
+        (void) snprintf(text, sizeof(text), "%s\n", kek->kid);
+        r = folder < 0 ? folder : replace_file(folder, KEK_NOTE_NAME, text);
+        return r < 0 ? reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r)) : 0;
+}
+
+int kek_renew(const struct kek *previous, struct kek **ret) {
+        _cleanup_(kek_freep) struct kek *kek = NULL;
+        int r;
+
+        r = kek_draw(&kek);
+        if (r < 0)
+                return r;
+        kek->previous = calloc(1, sizeof(*kek->previous));
+        if (!kek->previous)
+                return -ENOMEM;
+        strcpy(kek->previous->kid, previous->kid);
+        r = secret_new_from(previous->bytes->data, previous->bytes->size, &kek->previous->bytes);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(kek);
+        return 0;
+}
+
+int kek_replace(const struct tree *tree, const char *blob, char **ret_reason) {
+        _cleanup_close_ int folder = open_state(tree);
+        _cleanup_free_ char *path = NULL;
+        int r;
+
+        r = tree_full_path(tree, PATH_KEK, &path);
+        if (r < 0)
+                return r;
+        r = folder < 0 ? folder : replace_file(folder, KEK_NAME, blob);
+        return r < 0 ? reason_set(r, ret_reason, "cannot replace %s: %s", path, strerror(-r)) : 0;
+}
+
+int kek_keep_previous(const struct tree *tree, enum seal_with with, const struct kek *kek, char **ret_path, char **ret_reason) {
+        _cleanup_close_ int folder = open_state(tree);
+        _cleanup_free_ char *inside = NULL, *path = NULL, *blob = NULL;
+        int r;
+
+        if (asprintf(&inside, "%s.old-%s", PATH_KEK, kek->previous->kid) < 0) {
+                inside = NULL;
+                return -ENOMEM;
+        }
+        r = tree_full_path(tree, inside, &path);
+        if (r >= 0)
+                r = kek_seal(tree, with, kek->previous, false, &blob, ret_reason);
+        if (r < 0)
+                return r;
+        r = folder < 0 ? folder : write_new(folder, strrchr(path, '/') + 1, blob);
+        if (r < 0 && r != -EEXIST)
+                return reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r));
+        *ret_path = TAKE_PTR(path);
+        return 0;
 }

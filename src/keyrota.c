@@ -26,9 +26,16 @@ static const struct verb {
         bool needs_root; /* reads or writes what only root may */
 } verbs[] = {
         { "provision", verb_provision, "Make the keys that are missing and publish all of them", true },
+        { "rotate", verb_rotate, "Take the steps that are due, or begin a rotation", true },
+        { "plan", verb_plan, "Show what will happen to the keys, and when", true },
         { "check", verb_check, "Check policies and print every error", false },
         { "status", verb_status, "Show secrets, their keys and what is wrong", true },
         { "read", verb_read, "Write a secret to standard output", true },
+        { "revoke", verb_revoke, "Take a compromised key out of every set at once", true },
+        { "rollback", verb_rollback, "Let the previous key sign again", true },
+        { "import", verb_import, "Adopt an existing secret from standard input", true },
+        { "destroy", verb_destroy, "Destroy the keys of a secret without a policy", true },
+        { "rekey", verb_rekey, "Seal the whole store under a new key", true },
         { "setup", verb_setup, "Make the key-encryption key, if there is none", true },
         { "version", verb_version, "Show the version", false },
         { "help", verb_help, "Show this help", false },

@@ -24,6 +24,10 @@
 #define PATH_ACCESS RUN_DIR "/access"
 #define PATH_AUDIT_MISSING RUN_DIR "/audit/missing"
 #define PATH_RSA_PENDING RUN_DIR "/rsa-pending"
+#define PATH_ROTATE_WANTED RUN_DIR "/rotate-wanted"
+#define PATH_SERVED RUN_DIR "/served"
+#define PATH_HANDOVER RUN_DIR "/handover"
+#define PATH_KEK_NEXT STATE_DIR "/kek-next.cred"
 
 #define KEYRING_NAME "keyrota"
 #define KEK_CREDENTIAL "keyrota-kek"

@@ -210,6 +210,17 @@ static void check_format(
                 delivery->newline = delivery->format == FORMAT_PEM;
 }
 
+static void check_max_unavailable(
+                struct draft *draft, const struct delivery *delivery, const struct delivery_origins *origins) {
+        const struct origin *origin = origins->of + DELIVERY_MAX_UNAVAILABLE;
+
+        if (is_set(origin) && !policy_unit_is_template(delivery->unit))
+                draft_complain(draft, origin,
+                                "max_unavailable is for the instances of a template (NAME@.service), and %s is one "
+                                "unit; leave it out",
+                                delivery->unit);
+}
+
 static void check_delivery(
                 struct draft *draft, struct delivery *delivery, const struct delivery_origins *origins) {
         const struct origin *credential = origins->of + DELIVERY_CREDENTIAL;
@@ -219,6 +230,7 @@ static void check_delivery(
                 draft_complain(draft, origins->of + DELIVERY_SECTION,
                                 "[deliver:%s] has no use; write use = sign or use = verify", delivery->unit);
 
+        check_max_unavailable(draft, delivery, origins);
         if (!is_set(credential)) {
                 check_public_delivery(draft, delivery, origins);
                 return;

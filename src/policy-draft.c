@@ -38,8 +38,16 @@ static int inherit(struct draft *draft, const struct draft *defaults) {
         to->jwks_max_age = from->jwks_max_age;
         to->clock_skew = from->clock_skew;
         to->jitter = from->jitter;
+        to->window = from->window;
+        to->on_removal = from->on_removal;
+        if (from->window_file) {
+                to->window_file = strdup(from->window_file);
+                if (!to->window_file)
+                        return -ENOMEM;
+        }
+        to->window_line = from->window_line;
 
-        for (enum setting s = SETTING_ENVIRONMENT; s <= SETTING_JITTER; s++)
+        for (enum setting s = SETTING_ENVIRONMENT; s <= SETTING_ON_REMOVAL; s++)
                 draft->settings[s] = defaults->settings[s];
         return 0;
 }
@@ -161,6 +169,7 @@ struct delivery *draft_add_delivery(struct draft *draft, const char *unit, const
                 .file = strdup(origin->file),
                 .line = origin->line,
                 .on_change = ON_CHANGE_RESTART,
+                .max_unavailable = 1,
         };
         if (!deliveries[n].unit || !deliveries[n].file) {
                 delivery_clear(deliveries + n);

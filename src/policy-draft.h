@@ -30,6 +30,8 @@ enum setting {
         SETTING_JWKS_MAX_AGE,
         SETTING_CLOCK_SKEW,
         SETTING_JITTER,
+        SETTING_WINDOW,
+        SETTING_ON_REMOVAL,
         SETTING_USERS,
         SETTING_ACCESS_USE,
         SETTING_AUDIT,
@@ -44,6 +46,7 @@ enum delivery_setting {
         DELIVERY_FORMAT,
         DELIVERY_NEWLINE,
         DELIVERY_ON_CHANGE,
+        DELIVERY_MAX_UNAVAILABLE,
         DELIVERY_SETTING_COUNT,
 };
 
@@ -78,12 +81,15 @@ int assign_environment(const struct assignment *a);
 int assign_algorithm(const struct assignment *a);
 int assign_size(const struct assignment *a);
 int assign_timespan(const struct assignment *a);
+int assign_window(const struct assignment *a);
+int assign_on_removal(const struct assignment *a);
 int assign_users(const struct assignment *a);
 int assign_use(const struct assignment *a);
 int assign_credential(const struct assignment *a);
 int assign_format(const struct assignment *a);
 int assign_newline(const struct assignment *a);
 int assign_on_change(const struct assignment *a);
+int assign_max_unavailable(const struct assignment *a);
 int assign_audit(const struct assignment *a);
 int assign_seal(const struct assignment *a);
 

@@ -31,6 +31,8 @@ static const struct key_info rotation_keys[] = {
         { "jwks_max_age", SETTING_JWKS_MAX_AGE, offsetof(struct policy, jwks_max_age), assign_timespan },
         { "clock_skew", SETTING_CLOCK_SKEW, offsetof(struct policy, clock_skew), assign_timespan },
         { "jitter", SETTING_JITTER, offsetof(struct policy, jitter), assign_timespan },
+        { "window", SETTING_WINDOW, offsetof(struct policy, window), assign_window },
+        { "on_removal", SETTING_ON_REMOVAL, offsetof(struct policy, on_removal), assign_on_removal },
 };
 
 static const struct key_info access_keys[] = {
@@ -49,9 +51,10 @@ static const struct key_info delivery_keys[] = {
         { "format", DELIVERY_FORMAT, offsetof(struct delivery, format), assign_format },
         { "newline", DELIVERY_NEWLINE, offsetof(struct delivery, newline), assign_newline },
         { "on_change", DELIVERY_ON_CHANGE, offsetof(struct delivery, on_change), assign_on_change },
+        { "max_unavailable", DELIVERY_MAX_UNAVAILABLE, offsetof(struct delivery, max_unavailable), assign_max_unavailable },
 };
 
-enum { KEYS_MAX = 5 };
+enum { KEYS_MAX = 7 };
 
 static const struct section_info {
         const char *name;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /* The value of one key: from text to what it means, or a complaint that says what to write instead. Calls
- * timespan and algorithm only. */
+ * timespan, window and algorithm only. */
 
 #include <errno.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 
 #define SIGNAL_PREFIX "signal:"
 #define SIGNALS_MAX 32 /* the real-time ones are left out */
+#define MAX_UNAVAILABLE_MAX 1000
 
 static int replace_string(const struct assignment *a, const char *value) {
         char **target = a->target, *copy = strdup(value);
@@ -111,6 +112,50 @@ int assign_timespan(const struct assignment *a) {
                                 "as 30d");
         if (r < 0)
                 return complain(a, "is not a span of time; write one such as 15min, 1h 30min, 30d or 2w");
+        return 0;
+}
+
+/* Where this setting stands, for what is said about it when the draft is gone. */
+static int keep_place(const struct assignment *a, char **file, unsigned *line) {
+        char *copy = strdup(a->origin->file);
+
+        if (!copy) {
+                a->draft->error = -ENOMEM;
+                return -ENOMEM;
+        }
+        free(*file);
+        *file = copy;
+        *line = a->origin->line;
+        return 0;
+}
+
+/* "any" is for a policy that is not to have the window of keyrota.conf. */
+int assign_window(const struct assignment *a) {
+        struct policy *policy = a->draft->policy;
+        int r = keep_place(a, &policy->window_file, &policy->window_line);
+
+        if (r < 0)
+                return r;
+        if (strcmp(a->value, "any") == 0) {
+                policy->window = (struct window){ 0 };
+                return 0;
+        }
+        r = window_parse(a->value, &policy->window);
+        if (r == -ERANGE)
+                return complain(a, "closes in the minute in which it opens; write 00:00-24:00 for whole days, or any");
+        if (r < 0)
+                return complain(a, "is not a window; write one such as Sun 02:00-04:00, Mon..Fri 22:00-04:00 or "
+                                   "02:00-04:00 (local time), or any");
+        return 0;
+}
+
+int assign_on_removal(const struct assignment *a) {
+        static const char *const words[] = { [ON_REMOVAL_KEEP] = "keep", [ON_REMOVAL_DESTROY] = "destroy" };
+        int r = choose(a, words, ELEMENTSOF(words), "keep or destroy");
+
+        if (r < 0)
+                return r;
+        *(enum on_removal *) a->target = (enum on_removal) r;
         return 0;
 }
 
@@ -213,7 +258,7 @@ int assign_format(const struct assignment *a) {
         if (r < 0)
                 return r;
         *(enum format *) a->target = (enum format) r;
-        return 0;
+        return keep_place(a, &a->delivery->format_file, &a->delivery->format_line);
 }
 
 int assign_newline(const struct assignment *a) {
@@ -262,7 +307,6 @@ static int assign_signal(const struct assignment *a, const char *name) {
         return complain(a, "names no signal; write one such as signal:HUP or signal:USR1");
 }
 
-/* The origin is copied into the delivery: policy_check_reload() speaks of it when the draft is gone. */
 int assign_on_change(const struct assignment *a) {
         static const char *const words[] = {
                 [ON_CHANGE_RESTART] = "restart",
@@ -270,17 +314,10 @@ int assign_on_change(const struct assignment *a) {
                 [ON_CHANGE_SIGNAL] = "signal:HUP",
                 [ON_CHANGE_NONE] = "none",
         };
-        char *file = strdup(a->origin->file);
-        int r;
+        int r = keep_place(a, &a->delivery->on_change_file, &a->delivery->on_change_line);
 
-        if (!file) {
-                a->draft->error = -ENOMEM;
-                return -ENOMEM;
-        }
-        free(a->delivery->on_change_file);
-        a->delivery->on_change_file = file;
-        a->delivery->on_change_line = a->origin->line;
-
+        if (r < 0)
+                return r;
         if (strncmp(a->value, SIGNAL_PREFIX, strlen(SIGNAL_PREFIX)) == 0)
                 return assign_signal(a, a->value + strlen(SIGNAL_PREFIX));
         if (signal_from_string(a->value) > 0)
@@ -290,6 +327,17 @@ int assign_on_change(const struct assignment *a) {
         if (r < 0)
                 return r;
         a->delivery->on_change = (enum on_change) r;
+        return 0;
+}
+
+/* That it is for templates only is checked when the policy is read as a whole. */
+int assign_max_unavailable(const struct assignment *a) {
+        size_t n = strspn(a->value, "0123456789");
+        unsigned long value = strtoul(a->value, NULL, 10);
+
+        if (a->value[n] != '\0' || n == 0 || a->value[0] == '0' || value > MAX_UNAVAILABLE_MAX)
+                return complain(a, "is not a number of instances; write 1 to %d", MAX_UNAVAILABLE_MAX);
+        *(unsigned *) a->target = (unsigned) value;
         return 0;
 }
 

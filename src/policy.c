@@ -36,6 +36,7 @@ void delivery_clear(struct delivery *delivery) {
         free(delivery->unit);
         free(delivery->credential);
         free(delivery->file);
+        free(delivery->format_file);
         free(delivery->on_change_file);
         *delivery = (struct delivery){ 0 };
 }
@@ -51,6 +52,7 @@ void policy_free(struct policy *policy) {
         free(policy->error);
         free(policy->file);
         free(policy->name);
+        free(policy->window_file);
         free(policy);
 }
 
@@ -115,6 +117,12 @@ bool policy_unit_valid(const char *unit) {
         return n_prefix > 0 && !strchr(".-", unit[0]) && unit[n_prefix - 1] != '-';
 }
 
+bool policy_unit_is_template(const char *unit) {
+        const char *at = strchr(unit, '@');
+
+        return at && strcmp(at, "@.service") == 0;
+}
+
 bool policy_user_valid(const char *user) {
         size_t n = strlen(user);
 
@@ -144,6 +152,10 @@ static int index_of(const char *string, const char *const names[], size_t n_name
 const char *use_to_string(enum use use) {
         assert((unsigned) use < ELEMENTSOF(use_names));
         return use_names[use];
+}
+
+const char *on_removal_to_string(enum on_removal on_removal) {
+        return on_removal == ON_REMOVAL_DESTROY ? "destroy" : "keep";
 }
 
 int use_from_string(const char *string) {
@@ -198,6 +210,21 @@ static void write_timespan(FILE *stream, const char *key, int64_t seconds) {
         fprintf(stream, "%s = %s\n", key, timespan_format(seconds, buffer));
 }
 
+static void write_rotation(FILE *stream, const struct policy *policy) {
+        char buffer[WINDOW_TEXT_MAX];
+
+        fputs("\n[rotation]\n", stream);
+        write_timespan(stream, "cryptoperiod", policy->cryptoperiod);
+        write_timespan(stream, "token_lifetime", policy->token_lifetime);
+        write_timespan(stream, "jwks_max_age", policy->jwks_max_age);
+        write_timespan(stream, "clock_skew", policy->clock_skew);
+        write_timespan(stream, "jitter", policy->jitter);
+        if (policy->window.set)
+                fprintf(stream, "window = %s\n", window_format(&policy->window, buffer));
+        if (policy->on_removal != ON_REMOVAL_KEEP)
+                fprintf(stream, "on_removal = %s\n", on_removal_to_string(policy->on_removal));
+}
+
 static void write_delivery(FILE *stream, const struct delivery *delivery) {
         char buffer[ON_CHANGE_TEXT_MAX];
 
@@ -206,6 +233,8 @@ static void write_delivery(FILE *stream, const struct delivery *delivery) {
                 fprintf(stream, "credential = %s\nformat = %s\nnewline = %s\n", delivery->credential,
                                 format_to_string(delivery->format), delivery->newline ? "yes" : "no");
         fprintf(stream, "on_change = %s\n", on_change_to_string(delivery, buffer));
+        if (delivery->max_unavailable != 1)
+                fprintf(stream, "max_unavailable = %u\n", delivery->max_unavailable);
 }
 
 static void write_access(FILE *stream, const struct access *access) {
@@ -233,12 +262,7 @@ int policy_format(const struct policy *policy, char **ret) {
                         algorithm_info(policy->algorithm)->name);
         if (policy->size > 0)
                 fprintf(stream, "size = %u\n", policy->size);
-        fputs("\n[rotation]\n", stream);
-        write_timespan(stream, "cryptoperiod", policy->cryptoperiod);
-        write_timespan(stream, "token_lifetime", policy->token_lifetime);
-        write_timespan(stream, "jwks_max_age", policy->jwks_max_age);
-        write_timespan(stream, "clock_skew", policy->clock_skew);
-        write_timespan(stream, "jitter", policy->jitter);
+        write_rotation(stream, policy);
         for (size_t i = 0; i < policy->n_deliveries; i++)
                 write_delivery(stream, policy->deliveries + i);
         write_access(stream, &policy->access);

@@ -4,7 +4,7 @@
 
 /*
  * What the administrator wrote: keyrota.conf and one INI file for each secret, read strictly. Touches nothing
- * but those files. May call inih, tree, diagnostics, timespan.
+ * but those files. May call inih, tree, diagnostics, timespan, window, roles.
  */
 
 #include <stdbool.h>
@@ -15,6 +15,7 @@
 #include "cleanup.h"
 #include "diagnostics.h"
 #include "tree.h"
+#include "window.h"
 
 #define POLICY_FILE_MAX (64 * 1024) /* bytes */
 #define POLICY_NAME_MAX 64          /* bytes of a secret's or environment's name */
@@ -36,6 +37,8 @@ enum format {
 
 enum on_change { ON_CHANGE_RESTART, ON_CHANGE_RELOAD, ON_CHANGE_SIGNAL, ON_CHANGE_NONE };
 
+enum on_removal { ON_REMOVAL_KEEP, ON_REMOVAL_DESTROY };
+
 enum seal_with { SEAL_WITH_AUTO, SEAL_WITH_HOST, SEAL_WITH_TPM2, SEAL_WITH_HOST_TPM2 };
 
 /* One [deliver:UNIT] section. */
@@ -47,10 +50,13 @@ struct delivery {
         bool newline; /* a final newline */
         enum on_change on_change;
         int signal; /* of ON_CHANGE_SIGNAL */
+        unsigned max_unavailable; /* instances of a template that may be restarted at once, 1 or more */
         char *file; /* where the section stands, for messages */
         unsigned line;
-        char *on_change_file;    /* where on_change stands, NULL: not set */
-        unsigned on_change_line; /* 0: not set */
+        char *format_file; /* where format stands, NULL: not set */
+        unsigned format_line;
+        char *on_change_file; /* where on_change stands, NULL: not set */
+        unsigned on_change_line;
 };
 
 /* The [access] section: who may hold a copy in a login session. */
@@ -73,6 +79,10 @@ struct policy {
         enum algorithm algorithm;
         unsigned size;                                                          /* see algorithm.h */
         int64_t cryptoperiod, token_lifetime, jwks_max_age, clock_skew, jitter; /* seconds */
+        struct window window;        /* when a step that restarts a unit may be taken */
+        char *window_file;           /* where window stands, in keyrota.conf perhaps; NULL: not set */
+        unsigned window_line;
+        enum on_removal on_removal;  /* what becomes of the keys when the policy is removed */
         struct delivery *deliveries;
         size_t n_deliveries;
         struct access access;
@@ -109,8 +119,9 @@ int policy_load_all(const struct tree *tree, struct policy_set **ret, struct dia
 int policy_load_files(const struct tree *tree, char *const files[], size_t n_files, struct policy_set **ret,
                 struct diagnostics *diagnostics);
 
-/* The policy as canonical INI text with every default written out; policy_parse_text() reads it back to an
- * equal policy. -EBADMSG: the text is not a good policy, diagnostics say why. */
+/* The policy as canonical INI text; policy_parse_text() reads it back to an equal policy. Defaults are written out, but for those of keys
+ * that are younger than the first stored policies (window, on_removal, max_unavailable): a text that was stored before there were any must
+ * not look edited. -EBADMSG: the text is not a good policy, diagnostics say why. */
 int policy_format(const struct policy *policy, char **ret);
 int policy_parse_text(
                 const char *name, const char *text, struct policy **ret, struct diagnostics *diagnostics);
@@ -119,6 +130,10 @@ int policy_parse_text(
  * 260...), and makes its policy invalid; see RefreshOnReload= in systemd.exec(5). */
 bool policy_set_wants_reload(const struct policy_set *set); /* does any? */
 int policy_check_reload(struct policy_set *set, unsigned systemd_version, struct diagnostics *diagnostics);
+
+/* What a good policy brings about that its author may not expect: what is rejected at a rotation where a format holds one key, what a
+ * rotation waits for, what has no effect. Adds to notes, each as no error. -ENOMEM. */
+int policy_notes(const struct policy_set *set, struct diagnostics *notes);
 
 /* prepublish = jwks_max_age + clock_skew: how long a key is published before it signs. Seconds. */
 int64_t policy_prepublish(const struct policy *policy);
@@ -129,11 +144,12 @@ int64_t policy_overlap(const struct policy *policy);
 bool policy_name_valid(const char *name);
 bool policy_credential_valid(const char *credential);
 bool policy_unit_valid(const char *unit);
-
+bool policy_unit_is_template(const char *unit); /* "gateway@.service" */
 bool policy_user_valid(const char *user); /* or group */
 
 const char *use_to_string(enum use use);
 const char *format_to_string(enum format format);
+const char *on_removal_to_string(enum on_removal on_removal);
 int use_from_string(const char *string);    /* -EINVAL */
 int format_from_string(const char *string); /* -EINVAL */
 /* "restart", "signal:HUP"... buffer may or may not be used. */

@@ -30,9 +30,9 @@ int item_add_key(struct run *run, struct item *item, struct jwk *jwk) {
                           item->keyset->environment, item->keyset->name, strerror(-r));
                 return r;
         }
-        r = keyset_add(item->keyset, jwk, &item->times);
+        r = lifecycle_add(item->keyset, item->policy, jwk, &item->times);
         if (r < 0)
-                return log_oom();
+                return r == -ENOMEM ? log_oom() : r;
         TAKE_PTR(owned);
         return 0;
 }
@@ -41,16 +41,21 @@ void item_publish(struct run *run, struct item *item) {
         _cleanup_free_ char *reason = NULL;
         int r;
 
-        r = publication_add(run->publication, item->policy, item->keyset, run->now, &reason);
+        r = publication_add(run->publication, item->policy, item->keyset, &reason);
         if (r < 0) {
                 log_error("%s/%s: %s", item->keyset->environment, item->keyset->name, reason ? reason : strerror(-r));
                 run->n_failed++;
         }
-        item_done(item);
+        keyset_free(item->outline);
+        item->outline = NULL;
+        if (keyset_outline(item->keyset, &item->outline) < 0)
+                (void) log_oom();
+        if (!item->keep_keyset)
+                item_done(item);
 }
 
 static void audit_committed(const struct run *run, const struct item *item) {
-        const struct key *active = keyset_active(item->keyset, run->now);
+        const struct key *active = keyset_active(item->keyset);
         const struct audit_record record = {
                 .environment = item->keyset->environment,
                 .name = item->keyset->name,
@@ -77,6 +82,7 @@ void run_commit(struct run *run) {
                         item_give_up(run, item);
                         continue;
                 }
+                run->n_stored_now++;
                 audit_committed(run, item);
                 item_publish(run, item);
         }
@@ -85,15 +91,11 @@ void run_commit(struct run *run) {
 
 /* Stores the set, with the policy that made it, under the next generation; published after the commit. */
 void item_stage(struct run *run, struct item *item) {
-        _cleanup_free_ char *reason = NULL, *text = NULL;
+        _cleanup_free_ char *reason = NULL;
         int r;
 
-        r = policy_format(item->policy, &text);
-        if (r >= 0) {
-                free(item->keyset->policy);
-                item->keyset->policy = TAKE_PTR(text);
-                r = store_stage(run->store, item->keyset, &reason);
-        }
+        clock_stamp(&run->clock, &item->keyset->clock);
+        r = store_stage(run->store, item->keyset, &reason);
         if (r < 0) {
                 log_error("%s/%s: %s", item->keyset->environment, item->keyset->name, reason ? reason : strerror(-r));
                 item_give_up(run, item);

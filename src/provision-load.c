@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lifecycle.h"
 #include "log.h"
 #include "paths.h"
 #include "provision-run.h"
@@ -113,7 +112,7 @@ static int load_keyset(struct run *run, struct item *item, const char *environme
         uint64_t seen = seen_generation(run->seen, publish_secret_name(environment, name, secret));
         int r;
 
-        if (is_named(options->replace, options->n_replace, name))
+        if (run->n_passes == 1 && is_named(options->replace, options->n_replace, name))
                 return replace_keyset(run, item, environment, seen);
 
         r = store_load(run->store, environment, name, &item->keyset, &reason);
@@ -175,23 +174,6 @@ static int use_last_good(struct run *run, struct item *item) {
         return r;
 }
 
-/* What the stored keys forbid. 0, or -EINVAL after saying so. */
-static int check_against_keys(struct run *run, const struct item *item) {
-        const struct key *active = keyset_active(item->keyset, run->now);
-        enum algorithm wanted = item->written->algorithm;
-        char text[256];
-
-        if (!active || jwk_algorithm(active->jwk) == wanted)
-                return 0;
-        (void) snprintf(text, sizeof(text),
-                        "algorithm = %s, but the secret's keys are %s; give the new algorithm a policy of another name, or give up "
-                        "the old keys with keyrota provision --replace=%s",
-                        algorithm_info(wanted)->name, algorithm_info(jwk_algorithm(active->jwk))->name, item->written->name);
-        log_error("%s: %s", item->written->file, text);
-        refuse_policy(run, item, text);
-        return -EINVAL;
-}
-
 /* A policy that cannot be run as it is written goes on as it last worked. */
 int item_load(struct run *run, struct item *item) {
         const char *environment = item->written->valid ? item->written->environment :
@@ -209,7 +191,7 @@ int item_load(struct run *run, struct item *item) {
         if (r < 0)
                 return r;
         item->policy = item->written;
-        if (!item->written->valid || check_against_keys(run, item) < 0)
+        if (!item->written->valid)
                 return use_last_good(run, item);
         return 0;
 }

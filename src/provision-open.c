@@ -10,11 +10,25 @@
 #include "paths.h"
 #include "provision-run.h"
 
+static void forget_retired(struct run *run) {
+        for (size_t i = 0; i < run->n_retired; i++) {
+                free(run->retired[i].environment);
+                free(run->retired[i].name);
+        }
+        free(run->retired);
+        run->retired = NULL;
+        run->n_retired = 0;
+}
+
 void run_clear(struct run *run) {
         for (size_t i = 0; run->items && i < run->policies->n_policies; i++) {
                 item_done(&run->items[i]);
+                keyset_free(run->items[i].outline);
                 policy_free(run->items[i].last_good);
         }
+        forget_retired(run);
+        consumers_view_free(run->view);
+        bus_free(run->bus);
         free(run->items);
         free(run->batch);
         free(run->rsa);
@@ -41,6 +55,15 @@ bool run_has_policy(const struct run *run, const char *name) {
                         low = middle + 1;
         }
         return false;
+}
+
+bool run_wants(const struct run *run, const char *name) {
+        const struct provision_options *options = run->options;
+
+        for (size_t i = 0; i < options->n_names; i++)
+                if (strcmp(options->names[i], name) == 0)
+                        return true;
+        return options->n_names == 0;
 }
 
 static int load_policies(struct run *run) {
@@ -108,7 +131,7 @@ int provision_setup(const struct context *context, enum seal_with seal_with) {
         return 1;
 }
 
-static int open_store(struct run *run) {
+static int open_kek(struct run *run) {
         _cleanup_free_ char *reason = NULL;
         int r;
 
@@ -123,6 +146,13 @@ static int open_store(struct run *run) {
                 log_error("cannot open the key-encryption key: %s", reason ? reason : strerror(-r));
                 return r;
         }
+        return 0;
+}
+
+static int open_store(struct run *run) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
         r = store_open(run->context->tree, run->kek, true, PROVISION_LOCK_WAIT, &run->store, &reason);
         if (r >= 0)
                 r = store_list(run->store, &run->stored, &run->n_stored);
@@ -155,6 +185,8 @@ static int open_publication(struct run *run) {
                 const struct policy *policy = run->policies->policies[i];
                 char secret[PUBLISH_SECRET_MAX];
 
+                if (!run_wants(run, policy->name))
+                        continue;
                 if (!policy->valid ||
                     seen_generation(run->seen, publish_secret_name(policy->environment, policy->name, secret)) == 0)
                         all_seen = false;
@@ -168,6 +200,35 @@ static int open_publication(struct run *run) {
         if (r < 0)
                 log_error("%s", reason ? reason : strerror(-r));
         return r;
+}
+
+int run_begin_pass(struct run *run) {
+        int r;
+
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                struct item *item = &run->items[i];
+
+                item_done(item);
+                keyset_free(item->outline);
+                policy_free(item->last_good);
+                *item = (struct item) { .written = item->written };
+        }
+        forget_retired(run);
+        consumers_view_free(run->view);
+        run->view = NULL;
+        store_names_free(run->stored, run->n_stored);
+        run->stored = NULL;
+        run->n_stored = run->n_rsa = run->n_batch = run->n_failed = run->n_held_up = run->n_stored_now = 0;
+        run->n_passes++;
+        r = open_store(run);
+        clock_read(&run->clock); /* the lock may have taken long */
+        run->now = run->clock.now;
+        return r;
+}
+
+void run_end_pass(struct run *run) {
+        store_free(run->store);
+        run->store = NULL;
 }
 
 static int allocate_items(struct run *run) {
@@ -193,13 +254,31 @@ static int check_names(const struct run *run, char *const names[], size_t n, con
         return 0;
 }
 
+static bool has_keys(const struct run *run, const char *name) {
+        for (size_t i = 0; i < run->n_stored; i++)
+                if (strcmp(run->stored[i].name, name) == 0)
+                        return true;
+        return false;
+}
+
+static int check_secrets(const struct run *run) {
+        const struct provision_options *options = run->options;
+
+        for (size_t i = 0; i < options->n_names; i++)
+                if (!run_has_policy(run, options->names[i]) && !has_keys(run, options->names[i])) {
+                        log_error("%s: there is no secret of that name; keyrota status lists them", options->names[i]);
+                        return -ENOENT;
+                }
+        return 0;
+}
+
 int run_open(struct run *run) {
         const struct provision_options *options = run->options;
 
         if (load_policies(run) < 0 || allocate_items(run) < 0 ||
             check_names(run, options->replace, options->n_replace, "--replace") < 0 ||
             check_names(run, options->accept_older, options->n_accept_older, "--accept-older") < 0 ||
-            open_store(run) < 0)
+            open_kek(run) < 0 || run_begin_pass(run) < 0 || check_secrets(run) < 0)
                 return -EIO;
         return open_publication(run);
 }

@@ -45,6 +45,7 @@ static void store_key(struct run *run, struct item *item, struct jwk *jwk) {
                 item_done(item);
                 return;
         }
+        item->keep_keyset = false;
         if (item_add_key(run, item, TAKE_PTR(owned)) < 0) {
                 item_give_up(run, item);
                 return;
@@ -84,6 +85,16 @@ static int make_all(struct run *run, struct keygen *keygen) {
         return 0;
 }
 
+/* Those whose last generation could not be stored or published. */
+static void drop_given_up(struct run *run) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < run->n_rsa; i++)
+                if (run->rsa[i]->keyset)
+                        run->rsa[n++] = run->rsa[i];
+        run->n_rsa = n;
+}
+
 int run_make_rsa_keys(struct run *run, bool *ret_more) {
         _cleanup_free_ struct keygen_order *orders = NULL;
         _cleanup_(keygen_freep) struct keygen *keygen = NULL;
@@ -91,6 +102,7 @@ int run_make_rsa_keys(struct run *run, bool *ret_more) {
         int r;
 
         *ret_more = false;
+        drop_given_up(run);
         if (run->n_rsa == 0)
                 return 0;
         orders = calloc(run->n_rsa, sizeof(*orders));
@@ -106,7 +118,7 @@ int run_make_rsa_keys(struct run *run, bool *ret_more) {
 
         unlock_store(run);
         r = make_all(run, keygen);
-        if (r < 0 || run->n_failed > n_failed)
+        if (r < 0 || run->n_failed > n_failed || run->options->n_names > 0)
                 return r; /* the note stays */
         r = lock_store(run);
         if (r >= 0)

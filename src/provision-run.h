@@ -4,9 +4,13 @@
 
 /* The state of one run of provision(), shared by the provision-*.c files only. */
 
+#include "bus.h"
+#include "clock.h"
+#include "consumers.h"
 #include "kek.h"
 #include "keygen.h"
 #include "keyset.h"
+#include "lifecycle.h"
 #include "provision.h"
 #include "publish.h"
 #include "seen.h"
@@ -22,7 +26,18 @@ struct item {
         struct policy *last_good;    /* owned */
         struct keyset *keyset;       /* NULL once it is published */
         struct key_times times;      /* of the key to make */
+        struct keyset *outline;      /* what was published, without its keys: for the handover; NULL: it was given up or left */
+        struct lifecycle_result result;
         bool store_again;            /* even if the policy was not edited */
+        bool keep_keyset;            /* after it is published too: a key is still to be made */
+        bool waits;                  /* for evidence, or for another try */
+};
+
+/* When the secret wants to be looked at again. */
+struct due {
+        char *environment, *name;
+        int64_t when;   /* or TIME_NEVER */
+        bool waits;     /* for evidence, too: with a pause that grows */
 };
 
 struct run {
@@ -35,20 +50,35 @@ struct run {
         size_t n_stored;
         struct seen *seen;
         struct publication *publication;
+        struct bus *bus;               /* opened when first needed */
+        int bus_error;                 /* why it could not be */
+        struct consumers_view *view;   /* of this pass */
+        struct clock clock;
         int64_t now;
         struct item *items; /* one for each policy */
         struct item **batch; /* staged and not committed yet */
         size_t n_batch;
         struct item **rsa; /* an RSA key must be made */
         size_t n_rsa;
+        struct due *retired;
+        size_t n_retired;
+        unsigned n_passes;
         size_t n_failed;
+        size_t n_held_up;    /* secrets with services that could not be told */
+        size_t n_stored_now; /* secrets that this pass has stored anew */
         bool policy_wrong;
+        bool change_failed;
 };
 
 /* provision-open.c: reads the policies, opens KEK, store, keyring and JWKS folder. Logs. 0 or a negative errno. */
 int run_open(struct run *run);
 void run_clear(struct run *run);
 bool run_has_policy(const struct run *run, const char *name);
+/* Is it one of the secrets that this run is about? */
+bool run_wants(const struct run *run, const char *name);
+/* Forgets the former pass, reads the clock and opens the store again, or closes it for those who wait for its lock. */
+int run_begin_pass(struct run *run);
+void run_end_pass(struct run *run);
 
 /* provision-load.c: finds the policy that the item is run with and the keys that it has. 0, or a negative errno when it does not go on in this
  * run: that has been logged, and what is published of it stays. */
@@ -57,6 +87,33 @@ int item_load(struct run *run, struct item *item);
 void item_leave(struct run *run, struct item *item);
 void item_give_up(struct run *run, struct item *item);
 void item_done(struct item *item);
+
+/* provision-advance.c: takes the steps that are due, and before them the change that a command asks for. 0, or a negative errno after logging. */
+int item_advance(struct run *run, struct item *item);
+/* Any number, for what need not be secret. */
+uint64_t run_random(const struct run *run);
+/* The units of this host, asked once a pass; run->bus NULL: another tree. */
+int run_open_view(struct run *run);
+/* What is known of a secret's consumers: for steps that need evidence. policy NULL or without consumers: nobody. Logs when the manager does not answer. */
+void run_facts(struct run *run, const struct policy *policy, const struct keyset *keyset, struct lifecycle_facts *ret);
+/* Reads the clock; 1: the set was changed, for it was set since the set was stored, or not known to be right in between. A negative errno after logging. */
+int run_follow_clock(struct run *run, struct keyset *keyset);
+/* On record, before they are stored. A negative errno where that is required and was not possible. */
+int run_record_events(struct run *run, const struct keyset *keyset, const struct lifecycle_result *result);
+
+/* provision-change.c: what the command decides, if any. 1: the set was changed; a negative errno after logging, or -ENOMEM. */
+int item_change(struct run *run, struct item *item);
+
+/* provision-retired.c: secrets whose policy was removed. Logs and counts what fails. */
+void run_retire(struct run *run);
+
+/* provision.c: one pass over all secrets that are wanted. 0, or a negative errno after logging when it had to stop; ends with the store closed. *ret_more: see
+ * run_clear_pending(). */
+int run_pass(struct run *run, bool *ret_more);
+int run_status(const struct run *run);
+
+/* rotate-timers.c: arms the timers of what comes next for everything that the last pass has looked at. Logs. */
+int run_arm_timers(struct run *run);
 
 /* provision-commit.c: adds a key that was made (taken over in any case) with item->times. 0, or a negative errno after logging. */
 int item_add_key(struct run *run, struct item *item, struct jwk *jwk);

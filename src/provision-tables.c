@@ -12,27 +12,6 @@
 #include "paths.h"
 #include "provision-run.h"
 
-/* Secrets whose policy was removed: nothing of them is destroyed, and their public keys go on verifying. */
-static void publish_retired(struct run *run) {
-        for (size_t i = 0; i < run->n_stored; i++) {
-                const struct store_name *stored = &run->stored[i];
-                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-                _cleanup_free_ char *reason = NULL;
-                int r;
-
-                if (run_has_policy(run, stored->name))
-                        continue;
-                r = store_load(run->store, stored->environment, stored->name, &keyset, &reason);
-                if (r >= 0)
-                        r = publication_add_retired(run->publication, keyset, run->now, &reason);
-                if (r < 0) {
-                        log_warning("%s/%s has no policy any more, and %s", stored->environment, stored->name,
-                                    reason ? reason : strerror(-r));
-                        (void) publication_keep(run->publication, stored->name);
-                }
-        }
-}
-
 /* What is run of each policy: as written where that is good, else as it last worked; NULL where neither is known. */
 static const struct policy *effective(const struct item *item) {
         return item->policy ? item->policy : item->written->valid ? item->written : NULL;
@@ -96,7 +75,6 @@ static int remove_file(const struct run *run, const char *path) {
 int run_write_tables(struct run *run) {
         int r;
 
-        publish_retired(run);
         r = remember_deliveries(run);
         if (r < 0) {
                 log_error("cannot write " PATH_DELIVERIES ": %s", strerror(-r));

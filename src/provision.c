@@ -2,12 +2,12 @@
 /* One run over all policies. A program's part: it logs. May call every module. */
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
+#include <unistd.h>
 
-#include "lifecycle.h"
 #include "log.h"
+#include "paths.h"
 #include "provision-run.h"
 
 static void make_key_and_stage(struct run *run, struct item *item) {
@@ -30,67 +30,115 @@ static bool is_rsa(const struct policy *policy) {
         return algorithm_info(policy->algorithm)->key_type == KEY_TYPE_RSA;
 }
 
-/* Was the policy edited since it was last stored? */
-static bool is_edited(const struct item *item) {
-        _cleanup_free_ char *text = NULL;
-
-        return item->store_again || !item->keyset->policy || policy_format(item->policy, &text) < 0 || strcmp(text, item->keyset->policy) != 0;
-}
-
-static void provision_item(struct run *run, struct item *item) {
-        struct lifecycle_event event;
-        uint64_t random = 0;
-
-        if (item_load(run, item) < 0)
-                return;
-        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t) sizeof(random))
-                random = (uint64_t) run->now; /* it draws the jitter, nothing secret */
-        lifecycle_advance(item->policy, item->keyset, run->now, random, &event);
-        item->times = event.times;
-        if (event.create && is_rsa(item->policy))
-                run->rsa[run->n_rsa++] = item;
-        else if (event.create)
-                make_key_and_stage(run, item);
-        else if (is_edited(item))
+static void stage_or_publish(struct run *run, struct item *item) {
+        if (item->result.changed)
                 item_stage(run, item);
         else
                 item_publish(run, item);
 }
 
-static int provision_all(struct run *run) {
-        _cleanup_free_ char *reason = NULL;
-        int r;
+/* An RSA key takes long to find. What there is is published meanwhile; a successor may wait for a run that has the time. */
+static void make_key_later(struct run *run, struct item *item) {
+        bool first = !keyset_active(item->keyset);
 
-        for (size_t i = 0; i < run->policies->n_policies; i++)
-                provision_item(run, &run->items[i]);
-        run_commit(run);
-        r = run_write_tables(run);
-        if (r >= 0)
-                r = run_note_pending(run);
-        if (r < 0)
-                return r;
+        if (first || !run->options->defer_rsa) {
+                item->keep_keyset = true;
+                run->rsa[run->n_rsa++] = item;
+        }
+        if (!first)
+                stage_or_publish(run, item);
+}
+
+static void provision_item(struct run *run, struct item *item) {
+        if (item_load(run, item) < 0)
+                return;
+        if (item_advance(run, item) < 0)
+                item_give_up(run, item);
+        else if (item->result.create && is_rsa(item->policy))
+                make_key_later(run, item);
+        else if (item->result.create)
+                make_key_and_stage(run, item);
+        else
+                stage_or_publish(run, item);
+}
+
+static int sweep(struct run *run) {
+        _cleanup_free_ char *reason = NULL;
+        int r = 0;
+
         if (run->policies->incomplete)
                 return 0; /* what seems to have no policy may have one in the folder that could not be read */
-        r = publication_sweep(run->publication, &reason);
+        if (run->options->n_names == 0)
+                r = publication_sweep(run->publication, &reason);
+        for (size_t i = 0; run->options->n_names > 0 && r >= 0 && i < run->policies->n_policies; i++)
+                if (run->items[i].outline)
+                        r = publication_sweep_secret(run->publication, run->items[i].written->name, &reason);
+        for (size_t i = 0; run->options->n_names > 0 && r >= 0 && i < run->n_retired; i++)
+                r = publication_sweep_secret(run->publication, run->retired[i].name, &reason);
         if (r < 0)
                 log_error("%s", reason ? reason : strerror(-r));
         return r;
 }
 
+static int provision_all(struct run *run) {
+        int r = 0;
+
+        for (size_t i = 0; i < run->policies->n_policies; i++)
+                if (run_wants(run, run->items[i].written->name))
+                        provision_item(run, &run->items[i]);
+        run_commit(run);
+        run_retire(run);
+        if (run->options->n_names == 0) {
+                r = run_write_tables(run);
+                if (r >= 0)
+                        r = run_note_pending(run);
+        }
+        return r < 0 ? r : sweep(run);
+}
+
+int run_pass(struct run *run, bool *ret_more) {
+        int r;
+
+        *ret_more = false;
+        r = provision_all(run);
+        if (r >= 0 && !run->options->defer_rsa)
+                r = run_make_rsa_keys(run, ret_more);
+        run_end_pass(run);
+        return r;
+}
+
+int run_status(const struct run *run) {
+        if (run->n_failed > 0 || run->change_failed)
+                return EXIT_FAILURE;
+        return run->n_held_up > 0 ? EXIT_HELD_UP : run->policy_wrong ? EXIT_POLICY : EXIT_SUCCESS;
+}
+
+/* keyrota-rotate.path starts what tells services and arms timers; the provisioner may do neither. */
+static void want_rotation(const struct run *run) {
+        char text[64];
+        int r;
+
+        if (!context_is_host(run->context) || run->n_stored_now == 0)
+                return;
+        (void) snprintf(text, sizeof(text), "%lld %d\n", (long long) run->now, (int) getpid());
+        r = tree_update_file(run->context->tree, PATH_ROTATE_WANTED, text, strlen(text), 0644, false);
+        if (r < 0)
+                log_warning("cannot write " PATH_ROTATE_WANTED ": %s; what was stored is rotated from keyrota-rotate.timer's next look on", strerror(-r));
+}
+
 /* One pass. Positive: another is due, for RSA keys that another run has meanwhile left to this one. */
 static int provision_once(struct context *context, const struct provision_options *options, int *ret_status) {
-        _cleanup_(run_clear) struct run run = { .context = context, .options = options, .now = time(NULL) };
+        _cleanup_(run_clear) struct run run = { .context = context, .options = options };
         bool more = false;
         int r;
 
         r = run_open(&run);
         if (r >= 0)
-                r = provision_all(&run);
-        if (r >= 0 && !options->defer_rsa)
-                r = run_make_rsa_keys(&run, &more);
+                r = run_pass(&run, &more);
         if (r < 0)
                 return r;
-        *ret_status = run.n_failed > 0 ? EXIT_FAILURE : run.policy_wrong ? EXIT_POLICY : EXIT_SUCCESS;
+        want_rotation(&run);
+        *ret_status = run_status(&run);
         return more;
 }
 

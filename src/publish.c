@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lifecycle.h"
 #include "paths.h"
 #include "publish.h"
 #include "reason.h"
@@ -97,22 +96,29 @@ void publication_free(struct publication *publication) {
 }
 
 /* Comma-separated, the active key first. */
-static void format_kids(const struct keyset *keyset, enum use use, int64_t now, char *buffer, size_t size) {
-        const struct key *active = keyset_active(keyset, now);
+static void format_kids(const struct keyset *keyset, enum use use, char *buffer, size_t size) {
+        const struct key *active = keyset_active(keyset);
         size_t length = 0;
 
         (void) snprintf(buffer, size, "%s", active ? jwk_kid(active->jwk) : "-");
         for (size_t i = 0; use == USE_VERIFY && i < keyset->n_keys; i++) {
-                if (&keyset->keys[i] == active || key_state_at(keyset, i, now) == KEY_DESTROYED)
+                if (&keyset->keys[i] == active)
                         continue;
                 length = strlen(buffer);
                 (void) snprintf(buffer + length, size - length, ",%s", jwk_kid(keyset->keys[i].jwk));
         }
 }
 
+/* What one entry of the keyring carries. */
+struct form {
+        enum use use;
+        enum format format;
+        bool newline;
+        enum render_kinds kinds;
+};
+
 static int publish_entry(
-                struct publication *publication, const char *description, const struct keyset *keyset,
-                enum use use, enum format format, bool newline, int64_t now, char **ret_reason) {
+                struct publication *publication, const char *description, const struct keyset *keyset, const struct form *form, char **ret_reason) {
 
         _cleanup_(secret_freep) struct secret *bytes = NULL;
         struct keyring_header header = { .generation = keyset->generation };
@@ -121,11 +127,11 @@ static int publish_entry(
         r = set_add(&publication->wanted, description);
         if (r < 0)
                 return r;
-        r = render(keyset, use, format, newline, now, &bytes);
+        r = render(keyset, form->use, form->format, form->newline, form->kinds, &bytes);
         if (r < 0)
-                return reason_set(r, ret_reason, "cannot render %s as %s: %s", description, format_to_string(format), strerror(-r));
+                return reason_set(r, ret_reason, "cannot render %s as %s: %s", description, format_to_string(form->format), strerror(-r));
         publish_secret_name(keyset->environment, keyset->name, header.secret);
-        format_kids(keyset, use, now, header.kids, sizeof(header.kids));
+        format_kids(keyset, form->use, header.kids, sizeof(header.kids));
         r = keyring_publish(publication->ring, description, &header, bytes);
         if (r == -E2BIG)
                 return reason_set(r, ret_reason, "%s: %zu bytes are more than a kernel key holds (%d); use another format or smaller keys",
@@ -138,11 +144,20 @@ static int publish_entry(
         return 0;
 }
 
-static int publish_jwks(struct publication *publication, const struct keyset *keyset, int64_t now, char **ret_reason) {
+static bool has_public_keys(const struct keyset *keyset) {
+        for (size_t i = 0; i < keyset->n_keys; i++)
+                if (!algorithm_is_symmetric(jwk_algorithm(keyset->keys[i].jwk)))
+                        return true;
+        return false;
+}
+
+static int publish_jwks(struct publication *publication, const struct keyset *keyset, char **ret_reason) {
         _cleanup_(secret_freep) struct secret *bytes = NULL;
         _cleanup_free_ char *path = NULL;
         int r;
 
+        if (!has_public_keys(keyset))
+                return 0;
         r = set_add(&publication->jwks, keyset->name);
         if (r < 0)
                 return r;
@@ -150,15 +165,11 @@ static int publish_jwks(struct publication *publication, const struct keyset *ke
                 path = NULL;
                 return -ENOMEM;
         }
-        r = render(keyset, USE_VERIFY, FORMAT_JWKS, true, now, &bytes);
+        r = render(keyset, USE_VERIFY, FORMAT_JWKS, true, RENDER_PUBLIC_KIND, &bytes);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot render %s: %s", path, strerror(-r));
         r = tree_update_file(publication->context->tree, path, bytes->data, bytes->size, 0644, false);
         return r < 0 ? reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r)) : 0;
-}
-
-static bool is_symmetric(const struct keyset *keyset) {
-        return keyset->n_keys > 0 && algorithm_is_symmetric(jwk_algorithm(keyset->keys[0].jwk));
 }
 
 /* The first failure is the one that is told; what can be published is published all the same. */
@@ -171,44 +182,89 @@ static void keep_first(int *first, char **first_reason, int r, char **reason) {
         *reason = NULL;
 }
 
-int publication_add(struct publication *publication, const struct policy *policy, const struct keyset *keyset, int64_t now, char **ret_reason) {
-        static const struct { enum use use; enum format format; } whole[] = {
-                { USE_SIGN, FORMAT_JWK },
-                { USE_VERIFY, FORMAT_JWKS },
-        };
+static const struct delivery *find_delivery(const struct policy *policy, const struct delivery *wanted) {
+        for (size_t i = 0; policy && i < policy->n_deliveries; i++) {
+                const struct delivery *delivery = &policy->deliveries[i];
+
+                if (delivery->credential && strcmp(delivery->unit, wanted->unit) == 0 && strcmp(delivery->credential, wanted->credential) == 0)
+                        return delivery;
+        }
+        return NULL;
+}
+
+/* While keys of another algorithm sign than the policy's, its formats may not be able to carry them: as they were before, then. A consumer that
+ * was not there before gets its credential with the first key of the new algorithm. */
+static int publish_delivery(
+                struct publication *publication, const struct delivery *delivery, const struct policy *previous, const struct keyset *keyset,
+                char **ret_reason) {
+
+        const struct key *active = keyset_active(keyset);
         char description[KEYRING_DESCRIPTION_MAX];
+
+        if (!delivery->credential)
+                return 0;
+        (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
+        if (previous && active && !format_carries(delivery->format, jwk_algorithm(active->jwk))) {
+                delivery = find_delivery(previous, delivery);
+                if (!delivery)
+                        return 0;
+        }
+        return publish_entry(publication, description, keyset,
+                             &(struct form) { delivery->use, delivery->format, delivery->newline, RENDER_ALL_KINDS }, ret_reason);
+}
+
+static int publish_whole(struct publication *publication, const struct keyset *keyset, enum use use, enum format format, char **ret_reason) {
+        char description[KEYRING_DESCRIPTION_MAX];
+
+        (void) snprintf(description, sizeof(description), "secret:%s/%s/%s", keyset->environment, keyset->name, use_to_string(use));
+        return publish_entry(publication, description, keyset, &(struct form) { use, format, false, RENDER_ACTIVE_KIND }, ret_reason);
+}
+
+static int parse_previous(const struct keyset *keyset, struct policy **ret) {
+        struct diagnostics diagnostics = {};
+        int r;
+
+        if (!keyset->previous)
+                return 0;
+        r = policy_parse_text(keyset->name, keyset->previous, ret, &diagnostics);
+        diagnostics_clear(&diagnostics);
+        return r;
+}
+
+int publication_add(struct publication *publication, const struct policy *policy, const struct keyset *keyset, char **ret_reason) {
+        _cleanup_(policy_freep) struct policy *previous = NULL;
         char *reason = NULL;
-        int first = 0;
+        int first;
 
         if (!publication->context->ring)
                 return 0;
-        for (size_t i = 0; i < ELEMENTSOF(whole); i++) {
-                (void) snprintf(description, sizeof(description), "secret:%s/%s/%s", keyset->environment, keyset->name,
-                                use_to_string(whole[i].use));
-                keep_first(&first, ret_reason,
-                           publish_entry(publication, description, keyset, whole[i].use, whole[i].format, false, now, &reason),
-                           &reason);
-        }
-        for (size_t i = 0; i < policy->n_deliveries; i++) {
-                const struct delivery *delivery = &policy->deliveries[i];
-
-                if (!delivery->credential)
-                        continue;
-                (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
-                keep_first(&first, ret_reason,
-                           publish_entry(publication, description, keyset, delivery->use, delivery->format,
-                                         delivery->newline, now, &reason),
-                           &reason);
-        }
-        if (!is_symmetric(keyset))
-                keep_first(&first, ret_reason, publish_jwks(publication, keyset, now, &reason), &reason);
-        return first;
+        first = parse_previous(keyset, &previous);
+        keep_first(&first, ret_reason, publish_whole(publication, keyset, USE_SIGN, FORMAT_JWK, &reason), &reason);
+        for (size_t i = 0; i < policy->n_deliveries; i++)
+                keep_first(&first, ret_reason, publish_delivery(publication, &policy->deliveries[i], previous, keyset, &reason), &reason);
+        keep_first(&first, ret_reason, publish_jwks(publication, keyset, &reason), &reason);
+        if (first < 0)
+                return first; /* see publication_generation() */
+        return publish_whole(publication, keyset, USE_VERIFY, FORMAT_JWKS, ret_reason);
 }
 
-int publication_add_retired(struct publication *publication, const struct keyset *keyset, int64_t now, char **ret_reason) {
-        if (!publication->context->ring || is_symmetric(keyset) || set_has(&publication->jwks, keyset->name))
+uint64_t publication_generation(const struct publication *publication, const struct keyset *keyset) {
+        char description[KEYRING_DESCRIPTION_MAX], name[PUBLISH_SECRET_MAX];
+        struct keyring_header header;
+
+        if (!publication->context->ring)
                 return 0;
-        return publish_jwks(publication, keyset, now, ret_reason);
+        (void) snprintf(description, sizeof(description), "secret:%s/%s/%s", keyset->environment, keyset->name, use_to_string(USE_VERIFY));
+        if (keyring_read(publication->ring, description, &header, NULL) < 0 ||
+            strcmp(header.secret, publish_secret_name(keyset->environment, keyset->name, name)) != 0)
+                return 0;
+        return header.generation;
+}
+
+int publication_add_retired(struct publication *publication, const struct keyset *keyset, char **ret_reason) {
+        if (!publication->context->ring || set_has(&publication->jwks, keyset->name))
+                return 0;
+        return publish_jwks(publication, keyset, ret_reason);
 }
 
 int publication_keep(struct publication *publication, const char *name) {
@@ -291,15 +347,39 @@ static int sweep_jwks(struct publication *publication) {
         return 0;
 }
 
+static int clear_ring(struct publication *publication, const char *only, char **ret_reason) {
+        int r;
+
+        r = sweep_ring(publication, only);
+        return r < 0 ? reason_set(r, ret_reason, "cannot clear the kernel keyring of what no policy asks for: %s", strerror(-r)) : 0;
+}
+
+/* The one public file of a secret that has no public key any more. */
+static int clear_jwks(struct publication *publication, const char *name, char **ret_reason) {
+        _cleanup_close_ int folder = -EBADF;
+        _cleanup_free_ char *file = NULL;
+
+        if (set_has(&publication->jwks, name))
+                return 0;
+        folder = tree_open_path(publication->context->tree, PATH_JWKS, O_RDONLY | O_DIRECTORY, 0);
+        if (folder < 0)
+                return reason_set(folder, ret_reason, "cannot open " PATH_JWKS ": %s", strerror(-folder));
+        if (asprintf(&file, "%s" JWKS_SUFFIX, name) < 0) {
+                file = NULL;
+                return -ENOMEM;
+        }
+        if (unlinkat(folder, file, 0) < 0 && errno != ENOENT)
+                return reason_set(-errno, ret_reason, "cannot remove " PATH_JWKS "/%s: %s", file, strerror(errno));
+        return 0;
+}
+
 int publication_sweep_secret(struct publication *publication, const char *name, char **ret_reason) {
         int r;
 
         if (!publication->context->ring)
                 return 0;
-        r = sweep_ring(publication, name);
-        return r < 0 ? reason_set(r, ret_reason, "cannot clear the kernel keyring of what no policy asks for: %s",
-                                  strerror(-r)) :
-                       0;
+        r = clear_ring(publication, name, ret_reason);
+        return r < 0 ? r : clear_jwks(publication, name, ret_reason);
 }
 
 int publication_sweep(struct publication *publication, char **ret_reason) {
@@ -307,7 +387,7 @@ int publication_sweep(struct publication *publication, char **ret_reason) {
 
         if (!publication->context->ring)
                 return 0;
-        r = publication_sweep_secret(publication, NULL, ret_reason);
+        r = clear_ring(publication, NULL, ret_reason);
         if (r < 0)
                 return r;
         r = sweep_jwks(publication);

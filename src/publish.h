@@ -22,19 +22,22 @@ int publication_new(const struct context *context, struct seen *seen, struct pub
 void publication_free(struct publication *publication);
 DEFINE_CLEANUP(struct publication *, publication_free);
 
-/* Publishes what the policy asks for, as the keys stand at now. Entries of other secrets are not touched. A delivery that fails leaves its old entry and the
- * others go on. Call only with a key set that is durable. */
-int publication_add(struct publication *publication, const struct policy *policy, const struct keyset *keyset, int64_t now, char **ret_reason);
+/* Publishes what the policy asks for. Entries of other secrets are not touched. A delivery that fails leaves its old entry and the others go on. Call
+ * only with a key set that is durable. */
+int publication_add(struct publication *publication, const struct policy *policy, const struct keyset *keyset, char **ret_reason);
+
+/* The generation of which everything is published; 0: none. (The entry that says so is written last.) */
+uint64_t publication_generation(const struct publication *publication, const struct keyset *keyset);
 
 /* A secret without a policy: its public keys stay readable, so that tokens already out go on verifying. */
-int publication_add_retired(struct publication *publication, const struct keyset *keyset, int64_t now, char **ret_reason);
+int publication_add_retired(struct publication *publication, const struct keyset *keyset, char **ret_reason);
 
 /* Leaves everything that is published of the secret called name as it is: its policy or store cannot be used now. */
 int publication_keep(struct publication *publication, const char *name);
 
 /* Takes away what no call above asked for. */
 int publication_sweep(struct publication *publication, char **ret_reason);
-/* The same for the entries of one secret, kept ones too. */
+/* The same for the entries and the public file of one secret, kept ones too. */
 int publication_sweep_secret(struct publication *publication, const char *name, char **ret_reason);
 
 /* The credential server's orders: 1, refuse where no record can be written (audit = required); 0, deliver all the same; -1, leave them as they are. */

@@ -80,7 +80,7 @@ static int parse_published(const struct secret *bytes, enum use use, struct jwk 
 }
 
 /* As a set whose first key is the active one: what the formats need. */
-static int keyset_from_published(const struct secret *bytes, enum use use, const char *name, int64_t now, struct keyset **ret) {
+static int keyset_from_published(const struct secret *bytes, enum use use, const char *name, struct keyset **ret) {
         _cleanup_(keyset_freep) struct keyset *keyset = NULL;
         _cleanup_free_ char *reason = NULL;
         _cleanup_free_ struct jwk **jwks = NULL;
@@ -92,8 +92,9 @@ static int keyset_from_published(const struct secret *bytes, enum use use, const
                 return r;
         r = parse_published(bytes, use, &jwks, &n, &reason);
         for (size_t i = 0; i < n; i++) {
+                /* The active key is the first one. */
                 const struct key_times times = {
-                        .activates = i == 0 ? now : 0, .deactivates = TIME_NEVER, .destroys = TIME_NEVER,
+                        .activates = i == 0 ? 1 : 0, .deactivates = TIME_NEVER, .destroys = TIME_NEVER,
                 };
 
                 if (r >= 0)
@@ -108,16 +109,16 @@ static int keyset_from_published(const struct secret *bytes, enum use use, const
 }
 
 /* Renders the published private key or verification set in the format that was asked for. */
-static int render_published(const struct secret *bytes, const struct published_request *request, int64_t now, struct secret **ret) {
+static int render_published(const struct secret *bytes, const struct published_request *request, struct secret **ret) {
         _cleanup_(keyset_freep) struct keyset *keyset = NULL;
         int r;
 
-        r = keyset_from_published(bytes, request->use, request->name, now, &keyset);
-        return r < 0 ? r : render(keyset, request->use, request->format, request->newline, now, ret);
+        r = keyset_from_published(bytes, request->use, request->name, &keyset);
+        return r < 0 ? r : render(keyset, request->use, request->format, request->newline, RENDER_ACTIVE_KIND, ret);
 }
 
 static int read_ring(
-                const struct context *context, const struct published_request *request, int64_t now,
+                const struct context *context, const struct published_request *request,
                 struct keyring_header *ret_header, struct secret **ret, char **ret_reason) {
 
         _cleanup_(secret_freep) struct secret *bytes = NULL;
@@ -142,7 +143,7 @@ static int read_ring(
                 *ret = TAKE_PTR(bytes);
                 return 0;
         }
-        return render_published(bytes, request, now, ret);
+        return render_published(bytes, request, ret);
 }
 
 /* The only environment that has keys under this name. */
@@ -169,7 +170,7 @@ static int find_stored(struct store *store, const char *name, char **ret_environ
 }
 
 static int read_store(
-                const struct context *context, const struct published_request *request, int64_t now,
+                const struct context *context, const struct published_request *request,
                 struct keyring_header *ret_header, struct secret **ret, char **ret_reason) {
 
         _cleanup_(kek_freep) struct kek *kek = NULL;
@@ -192,17 +193,17 @@ static int read_store(
         (void) snprintf(ret_header->secret, sizeof(ret_header->secret), "%s/%s", environment, request->name);
         ret_header->generation = keyset->generation;
         (void) snprintf(ret_header->kids, sizeof(ret_header->kids), "-");
-        return render(keyset, request->use, request->format, request->newline, now, ret);
+        return render(keyset, request->use, request->format, request->newline, RENDER_ACTIVE_KIND, ret);
 }
 
 int published_read(
-                const struct context *context, const struct published_request *request, int64_t now,
+                const struct context *context, const struct published_request *request,
                 struct keyring_header *ret_header, struct secret **ret, char **ret_reason) {
 
         int r;
 
-        r = context->ring ? read_ring(context, request, now, ret_header, ret, ret_reason) :
-                            read_store(context, request, now, ret_header, ret, ret_reason);
+        r = context->ring ? read_ring(context, request, ret_header, ret, ret_reason) :
+                            read_store(context, request, ret_header, ret, ret_reason);
         if (r == -EINVAL && !*ret_reason)
                 return reason_set(r, ret_reason, "a key of its algorithm has no %s form for use = %s", format_to_string(request->format),
                                   use_to_string(request->use));

@@ -22,7 +22,7 @@ struct published_request {
 
 /* -ENOKEY, -ENOENT: there is none; -ENOTUNIQ: which one?; -EINVAL: the format cannot carry the algorithm. *ret_reason (to be freed) in words. */
 int published_read(
-                const struct context *context, const struct published_request *request, int64_t now,
+                const struct context *context, const struct published_request *request,
                 struct keyring_header *ret_header, struct secret **ret, char **ret_reason);
 
 #endif

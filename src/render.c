@@ -1,29 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* A key set to the exact bytes of one delivery. Pure. May call jwk, base64, lifecycle, policy (what a
- * format carries). */
+/* A key set to the exact bytes of one delivery. Pure. May call jwk, base64. */
 
 #include <errno.h>
 #include <string.h>
 
 #include "base64.h"
-#include "lifecycle.h"
 #include "render.h"
 
-/* The keys that a verifier needs, active one first. None of the other kind: after a change of algorithm, a
- * set that verifiers share must not hold a symmetric key beside public ones. Returns their number; jwks
- * has room for n_keys. */
-static size_t verifying_keys(const struct keyset *keyset, const struct key *active, int64_t now,
-                             struct jwk **jwks) {
-        bool symmetric = algorithm_is_symmetric(jwk_algorithm(active->jwk));
+static bool is_of_kind(const struct key *key, const struct key *active, enum render_kinds kinds) {
+        bool symmetric = algorithm_is_symmetric(jwk_algorithm(key->jwk));
+
+        switch (kinds) {
+        case RENDER_ACTIVE_KIND:
+                return symmetric == algorithm_is_symmetric(jwk_algorithm(active->jwk));
+        case RENDER_PUBLIC_KIND:
+                return !symmetric;
+        case RENDER_ALL_KINDS:
+                break;
+        }
+        return true;
+}
+
+/* The keys that a verifier needs, active one first. Returns their number; jwks has room for n_keys. */
+static size_t verifying_keys(const struct keyset *keyset, const struct key *active, enum render_kinds kinds, struct jwk **jwks) {
         size_t n = 0;
 
-        jwks[n++] = active->jwk;
+        if (is_of_kind(active, active, kinds))
+                jwks[n++] = active->jwk;
         for (size_t i = 0; i < keyset->n_keys; i++) {
                 const struct key *key = &keyset->keys[i];
 
-                if (key != active && key_state_at(keyset, i, now) != KEY_DESTROYED &&
-                    algorithm_is_symmetric(jwk_algorithm(key->jwk)) == symmetric)
+                if (key != active && is_of_kind(key, active, kinds))
                         jwks[n++] = key->jwk;
         }
         return n;
@@ -53,25 +61,37 @@ static int render_pem_blocks(struct jwk *const jwks[], size_t n_jwks, struct sec
         return 0;
 }
 
+static size_t only_asymmetric(struct jwk **jwks, size_t n) {
+        size_t kept = 0;
+
+        for (size_t i = 0; i < n; i++)
+                if (!algorithm_is_symmetric(jwk_algorithm(jwks[i])))
+                        jwks[kept++] = jwks[i];
+        return kept;
+}
+
 /* The formats that carry several keys. */
-static int render_set(const struct keyset *keyset, const struct key *active, enum use use, enum format format,
-                      int64_t now, struct secret **ret) {
-        bool with_private = use == USE_SIGN || algorithm_is_symmetric(jwk_algorithm(active->jwk));
+static int render_set(
+                const struct keyset *keyset, const struct key *active, enum use use, enum format format, enum render_kinds kinds,
+                struct secret **ret) {
+        bool symmetric = algorithm_is_symmetric(jwk_algorithm(active->jwk));
         _cleanup_free_ struct jwk **jwks = calloc(keyset->n_keys, sizeof(*jwks));
-        size_t n = 1;
+        size_t n;
 
         if (!jwks)
                 return -ENOMEM;
-        if (use == USE_SIGN)
-                jwks[0] = active->jwk;
-        else
-                n = verifying_keys(keyset, active, now, jwks);
-
-        if (format == FORMAT_JWKS)
-                return jwk_set_to_json(jwks, n, with_private, ret);
-        if (use == USE_SIGN)
+        if (use == USE_SIGN && format == FORMAT_PEM)
                 return jwk_to_pem(active->jwk, true, ret);
-        return render_pem_blocks(jwks, n, ret);
+        if (use == USE_SIGN && !symmetric)
+                return jwk_set_to_json(&active->jwk, 1, JWK_PRIVATE, ret);
+
+        n = verifying_keys(keyset, active, kinds, jwks);
+        if (format == FORMAT_PEM) {
+                if (symmetric && kinds != RENDER_PUBLIC_KIND)
+                        return -EINVAL;
+                return render_pem_blocks(jwks, only_asymmetric(jwks, n), ret);
+        }
+        return n == 0 ? -ENOKEY : jwk_set_to_json(jwks, n, JWK_VERIFYING, ret);
 }
 
 static int render_bytes(const struct jwk *jwk, enum format format, struct secret **ret) {
@@ -113,9 +133,8 @@ static int end_with(struct secret *bytes, bool newline, enum format format, stru
         return 0;
 }
 
-int render(const struct keyset *keyset, enum use use, enum format format, bool newline, int64_t now,
-           struct secret **ret) {
-        const struct key *active = keyset_active(keyset, now);
+int render(const struct keyset *keyset, enum use use, enum format format, bool newline, enum render_kinds kinds, struct secret **ret) {
+        const struct key *active = keyset_active(keyset);
         _cleanup_(secret_freep) struct secret *bytes = NULL;
         int r;
 
@@ -130,7 +149,7 @@ int render(const struct keyset *keyset, enum use use, enum format format, bool n
                 break;
         case FORMAT_JWKS:
         case FORMAT_PEM:
-                r = render_set(keyset, active, use, format, now, &bytes);
+                r = render_set(keyset, active, use, format, kinds, &bytes);
                 break;
         default:
                 r = render_bytes(active->jwk, format, &bytes);

@@ -8,12 +8,14 @@
 #include <string.h>
 
 #include "bus.h"
+#include "handover.h"
 #include "kek.h"
 #include "keyring.h"
 #include "paths.h"
 #include "publish.h"
 #include "status.h"
 #include "store.h"
+#include "store-set.h"
 
 /* What was opened, each NULL or negative when it could not be. */
 struct sources {
@@ -23,9 +25,13 @@ struct sources {
         size_t n_stored;
         keyring_serial ring;
         bool has_ring;
+        struct bus *bus;
+        struct consumers_view *view; /* NULL: systemd does not answer */
 };
 
 static void sources_clear(struct sources *sources) {
+        consumers_view_free(sources->view);
+        bus_free(sources->bus);
         store_names_free(sources->stored, sources->n_stored);
         store_free(sources->store);
         kek_free(sources->kek);
@@ -63,6 +69,7 @@ void status_free(struct status *status) {
         for (size_t i = 0; i < status->n_secrets; i++) {
                 struct status_secret *secret = &status->secrets[i];
 
+                consumers_clear(&secret->consumers);
                 keyset_free(secret->keyset);
                 free(secret->published);
                 free_problems(secret->problems, secret->n_problems);
@@ -73,6 +80,19 @@ void status_free(struct status *status) {
         free_problems(status->problems, status->n_problems);
         policy_set_free(status->policies);
         free(status);
+}
+
+/* The units of this host; none of another tree runs here. */
+static int open_view(const struct context *context, struct status *status, struct sources *sources) {
+        int r = 0;
+
+        if (context_is_host(context))
+                r = bus_open(&sources->bus);
+        if (r >= 0)
+                r = consumers_view_new(sources->bus, context->tree, &sources->view);
+        if (r < 0)
+                return r == -ENOMEM ? r : status_problem(status, "systemd cannot be asked which services run: %s", strerror(-r));
+        return 0;
 }
 
 static int open_sources(const struct context *context, struct status *status, struct sources *sources) {
@@ -100,6 +120,9 @@ static int open_sources(const struct context *context, struct status *status, st
 
         if (!context->ring)
                 return 0;
+        r = open_view(context, status, sources);
+        if (r < 0)
+                return r;
         r = keyring_open(context->ring, false, &sources->ring);
         sources->has_ring = r >= 0;
         if (r == -ENOKEY)
@@ -170,9 +193,60 @@ static int compare_deliveries(const struct sources *sources, struct status_secre
         return 0;
 }
 
-static int look_at_policy(const struct context *context, struct status *status, struct sources *sources, struct status_secret *secret) {
+/* A service that runs with something older than it needs: while a step waits for it, that is what holds the rotation. */
+static int tell_stale(const struct context *context, struct status_secret *secret, const struct consumer *consumer) {
+        char name[PUBLISH_SECRET_MAX], loaded[64] = "an unknown generation";
+        _cleanup_free_ char *why = NULL;
+
+        if (consumer->loaded > 0)
+                (void) snprintf(loaded, sizeof(loaded), "generation %llu", (unsigned long long) consumer->loaded);
+        why = handover_problem(context->tree, publish_secret_name(secret->environment, secret->name, name), consumer->unit);
+        return secret_problem(secret, "%s %s %s and needs %llu%s%s%s", consumer->unit, consumer->running ? "runs with" : "failed; it had", loaded,
+                              (unsigned long long) consumer->wanted,
+                              secret->result.wait != LIFECYCLE_WAIT_NOBODY ? ": the rotation waits for it" : "", why ? ": " : "", why ? why : "");
+}
+
+static int look_at_consumers(const struct context *context, const struct sources *sources, struct status_secret *secret) {
+        int r = 0;
+
+        for (size_t i = 0; sources->view && r >= 0 && i < secret->consumers.n_items; i++)
+                if (consumer_is_stale(&secret->consumers.items[i]))
+                        r = tell_stale(context, secret, &secret->consumers.items[i]);
+        return r;
+}
+
+#define OVERDUE_GRACE INT64_C(86400) /* seconds: the daily look has been missed too */
+
+static int look_at_lifecycle(const struct context *context, const struct status *status, const struct sources *sources, struct status_secret *secret) {
+        struct lifecycle_facts facts = { .verifiers = LIFECYCLE_ALL, .signers = LIFECYCLE_ALL, .published = secret->keyset->generation };
+        _cleanup_(keyset_freep) struct keyset *trial = NULL;
+        struct lifecycle_event clock_set;
         const struct policy *policy = secret->policy;
         const struct key *active;
+        int r;
+
+        r = store_set_copy(secret->keyset, &trial);
+        if (r >= 0)
+                (void) lifecycle_follow_clock(trial, clock_step(&status->clock, &secret->keyset->clock), &clock_set);
+        if (r >= 0 && clock_since(&status->clock, &secret->keyset->clock) > 0)
+                (void) lifecycle_distrust_clock(trial, clock_since(&status->clock, &secret->keyset->clock));
+        if (r >= 0 && sources->view && policy)
+                r = consumers_of(sources->view, policy, secret->keyset, &secret->consumers);
+        if (r >= 0 && sources->view && policy)
+                consumers_facts(policy, &secret->consumers, &facts);
+        if (r >= 0)
+                r = lifecycle_advance(policy, trial, &facts, status->clock.now, &secret->result);
+        if (r >= 0)
+                r = look_at_consumers(context, sources, secret);
+        active = keyset_active(secret->keyset);
+        if (r < 0 || !secret->result.overdue || (policy && policy->window.set) || !active ||
+            active->times.deactivates > status->clock.now - OVERDUE_GRACE)
+                return r;
+        return secret_problem(secret, "the cryptoperiod of its active key is over, and no rotation has come: is keyrota-rotate.timer enabled?");
+}
+
+static int look_at_policy(const struct context *context, struct status *status, struct sources *sources, struct status_secret *secret) {
+        const struct policy *policy = secret->policy;
         const char *environment;
         int r;
 
@@ -192,14 +266,7 @@ static int look_at_policy(const struct context *context, struct status *status, 
         r = context->ring ? compare_deliveries(sources, secret) : 0;
         if (r < 0 || !policy->valid)
                 return r;
-        lifecycle_advance(policy, secret->keyset, status->now, 0, &secret->event);
-        active = keyset_active(secret->keyset, status->now);
-        if (active && jwk_algorithm(active->jwk) != policy->algorithm)
-                r = secret_problem(secret, "its policy says %s, its keys are %s: run keyrota check",
-                                   algorithm_info(policy->algorithm)->name, algorithm_info(jwk_algorithm(active->jwk))->name);
-        if (r >= 0 && secret->event.overdue)
-                r = secret_problem(secret, "the cryptoperiod of its active key is over");
-        return r;
+        return look_at_lifecycle(context, status, sources, secret);
 }
 
 static bool has_policy(const struct status *status, const char *name) {
@@ -262,7 +329,7 @@ static int look_at_rest(const struct context *context, struct status *status) {
         return 0;
 }
 
-int status_read(struct context *context, int64_t now, struct status **ret) {
+int status_read(struct context *context, struct status **ret) {
         _cleanup_(status_freep) struct status *status = NULL;
         _cleanup_(sources_clear) struct sources sources = {};
         struct diagnostics diagnostics = {};
@@ -272,7 +339,7 @@ int status_read(struct context *context, int64_t now, struct status **ret) {
         status = calloc(1, sizeof(*status));
         if (!status)
                 return -ENOMEM;
-        status->now = now;
+        clock_read(&status->clock);
         r = policy_load_all(context->tree, &status->policies, &diagnostics);
         if (r >= 0 && context_is_host(context) && policy_set_wants_reload(status->policies) && bus_systemd_version(&version) >= 0)
                 r = policy_check_reload(status->policies, version, &diagnostics);

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "clock.h"
+#include "consumers.h"
 #include "context.h"
 #include "keyset.h"
 #include "lifecycle.h"
@@ -16,7 +18,8 @@ struct status_secret {
         char *name;
         const struct policy *policy;    /* as written, perhaps broken; NULL: its policy was removed */
         struct keyset *keyset;          /* NULL: no keys, or they cannot be read */
-        struct lifecycle_event event;   /* of a good policy with keys */
+        struct lifecycle_result result; /* what a run would do now, of a policy that is in force and has keys */
+        struct consumers consumers;     /* that run on this host */
         bool *published;                /* for each delivery of the policy: is it in the keyring, of this generation? */
         char **problems;
         size_t n_problems;
@@ -29,11 +32,11 @@ struct status {
         char **problems; /* of the whole */
         size_t n_problems;
         uint64_t records_missing; /* audit records that could not be written since boot */
-        int64_t now;
+        struct clock clock;
 };
 
 /* A negative errno only when nothing could be found out. */
-int status_read(struct context *context, int64_t now, struct status **ret);
+int status_read(struct context *context, struct status **ret);
 void status_free(struct status *status);
 DEFINE_CLEANUP(struct status *, status_free);
 

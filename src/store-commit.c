@@ -18,7 +18,6 @@
 #include "paths.h"
 #include "reason.h"
 #include "store-internal.h"
-#include "store-jwe.h"
 #include "store-set.h"
 
 static void unstage(struct store *store, struct staged *staged) {
@@ -71,11 +70,19 @@ static int encrypt(const struct store *store, const struct keyset *keyset, struc
         return jwe_encrypt(&header, store->kek->bytes, plaintext, ret);
 }
 
-static int check_stageable(const struct store *store, const struct keyset *keyset, char **ret_reason) {
+static int check_writable(const struct store *store, char **ret_reason) {
         if (!store->kek)
                 return -ENOKEY;
         if (store->lock < 0)
                 return reason_set(-EINVAL, ret_reason, "the store was opened for reading only");
+        return 0;
+}
+
+static int check_stageable(const struct store *store, const struct keyset *keyset, char **ret_reason) {
+        int r = check_writable(store, ret_reason);
+
+        if (r < 0)
+                return r;
         if (!policy_name_valid(keyset->environment) || !policy_name_valid(keyset->name))
                 return reason_set(-EINVAL, ret_reason, "its name or environment is not a valid one");
         if (keyset->generation >= INT64_MAX)
@@ -119,12 +126,37 @@ static int remember(struct store *store, const struct staged *staged) {
         return 0;
 }
 
+static int stage_text(struct store *store, const struct folder *folder, const char *name, const char *path,
+                      const struct secret *text, char **ret_reason) {
+        struct staged staged = { .fd = -EBADF };
+        int r;
+
+        if (text->size > STORE_FILE_MAX)
+                return reason_set(-EFBIG, ret_reason,
+                                  "%s would be larger than %d bytes: it holds too many keys", path,
+                                  STORE_FILE_MAX);
+        staged.folder = (size_t) (folder - store->folders);
+        strcpy(staged.name, name);
+        r = write_temporary(folder->fd, &staged, text);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r));
+        if (store->n_staged > 0) {
+                closep(&staged.fd);
+                staged.fd = -EBADF;
+                closep(&store->staged[0].fd);
+                store->staged[0].fd = -EBADF;
+        }
+        r = remember(store, &staged);
+        if (r < 0)
+                unstage(store, &staged);
+        return r;
+}
+
 int store_stage(struct store *store, struct keyset *keyset, char **ret_reason) {
         _cleanup_(secret_freep) struct secret *text = NULL;
         _cleanup_free_ char *path = NULL;
         char file[STORE_NAME_MAX];
         struct folder *folder;
-        struct staged staged = { .fd = -EBADF };
         int r;
 
         r = check_stageable(store, keyset, ret_reason);
@@ -142,29 +174,40 @@ int store_stage(struct store *store, struct keyset *keyset, char **ret_reason) {
         r = encrypt(store, keyset, &text);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot encrypt %s: %s", path, strerror(-r));
-        if (text->size > STORE_FILE_MAX)
-                return reason_set(-EFBIG, ret_reason,
-                                  "%s would be larger than %d bytes: it holds too many keys", path,
-                                  STORE_FILE_MAX);
-
-        staged.folder = (size_t) (folder - store->folders);
-        strcpy(staged.name, keyset->name);
-        r = write_temporary(folder->fd, &staged, text);
+        r = stage_text(store, folder, keyset->name, path, text, ret_reason);
         if (r < 0)
-                return reason_set(r, ret_reason, "cannot write %s: %s", path, strerror(-r));
-        if (store->n_staged > 0) {
-                closep(&staged.fd);
-                staged.fd = -EBADF;
-                closep(&store->staged[0].fd);
-                store->staged[0].fd = -EBADF;
-        }
-        r = remember(store, &staged);
-        if (r < 0) {
-                unstage(store, &staged);
                 return r;
-        }
         keyset->generation++;
         return 0;
+}
+
+int store_reseal(struct store *store, const char *environment, const char *name, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *plaintext = NULL, *text = NULL;
+        _cleanup_free_ char *path = NULL;
+        char file[STORE_NAME_MAX];
+        struct jwe_header header;
+        struct folder *folder;
+        int r;
+
+        r = check_writable(store, ret_reason);
+        if (r >= 0)
+                r = store_read(store, environment, name, &header, &plaintext, ret_reason);
+        if (r < 0)
+                return r;
+        if (strcmp(header.kid, store->kek->kid) == 0)
+                return 0;
+        r = store_path(store, environment, store_file_name(name, file), &path);
+        if (r >= 0)
+                r = store_folder(store, environment, false, &folder, ret_reason);
+        if (r < 0)
+                return r;
+
+        strcpy(header.kid, store->kek->kid);
+        r = jwe_encrypt(&header, store->kek->bytes, plaintext, &text);
+        if (r < 0)
+                return reason_set(r, ret_reason, "cannot encrypt %s: %s", path, strerror(-r));
+        r = stage_text(store, folder, name, path, text, ret_reason);
+        return r < 0 ? r : 1;
 }
 
 /* Brings what is staged to the disk. The descriptors of the folders are older than what was written, so that
@@ -247,4 +290,19 @@ int store_commit(struct store *store, char **ret_reason) {
                 return reason_set(s, ret_reason, "cannot bring the folders of %s to the disk: %s", path,
                                   strerror(-s));
         return 0;
+}
+
+int store_sync(struct store *store, char **ret_reason) {
+        _cleanup_free_ char *path = NULL;
+        int r = 0;
+
+        for (size_t i = 0; i < store->n_folders && r >= 0; i++)
+                r = syncfs(store->folders[i].fd) < 0 ? -errno : 0;
+        if (r >= 0 && syncfs(store->fd) < 0)
+                r = -errno;
+        if (r >= 0)
+                return 0;
+        if (tree_full_path(store->tree, PATH_STATE, &path) < 0)
+                return -ENOMEM;
+        return reason_set(r, ret_reason, "cannot bring %s to the disk: %s", path, strerror(-r));
 }

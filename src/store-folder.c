@@ -171,6 +171,8 @@ static int remove_stale(struct store *store _unused_, int fd, const char *entry,
 static int remove_stale_in(struct store *store, int fd _unused_, const char *entry, void *userdata _unused_) {
         struct folder *folder;
 
+        if (kek_is_temporary(entry))
+                (void) unlinkat(store->fd, entry, 0);
         if (!policy_name_valid(entry) || store_folder(store, entry, false, &folder, NULL) < 0)
                 return 0;
         return walk(folder->fd, remove_stale, store, NULL);
@@ -221,6 +223,50 @@ static int list_folder(struct store *store, int fd _unused_, const char *entry, 
                 return 0; /* not ours: store_load() says why when a policy wants it */
         listing->environment = folder->name;
         return walk(folder->fd, list_file, store, listing);
+}
+
+struct survey {
+        struct folder *folder; /* that is being looked into */
+        size_t n;
+        char *example;
+        char **ret_reason;
+};
+
+static int survey_file(struct store *store, int fd _unused_, const char *entry, void *userdata) {
+        struct survey *survey = userdata;
+        const char *suffix = strstr(entry, STORE_SUFFIX STORE_ASIDE);
+
+        if (!suffix || suffix == entry || entry[0] == '.')
+                return 0;
+        if (survey->n++ == 0)
+                return store_path(store, survey->folder->name, entry, &survey->example);
+        return 0;
+}
+
+static int survey_folder(struct store *store, int fd, const char *entry, void *userdata) {
+        struct survey *survey = userdata;
+        struct stat st;
+        int r;
+
+        /* A link to a folder is none of ours, but what is in it might have been thought to be. */
+        if (!policy_name_valid(entry) || fstatat(fd, entry, &st, 0) < 0 || !S_ISDIR(st.st_mode))
+                return 0;
+        r = store_folder(store, entry, false, &survey->folder, survey->ret_reason);
+        return r < 0 ? r : walk(survey->folder->fd, survey_file, store, survey);
+}
+
+int store_survey(struct store *store, size_t *ret_n, char **ret_example, char **ret_reason) {
+        struct survey survey = { .ret_reason = ret_reason };
+        int r;
+
+        r = store->fd < 0 ? 0 : walk(store->fd, survey_folder, store, &survey);
+        if (r < 0) {
+                free(survey.example);
+                return r;
+        }
+        *ret_n = survey.n;
+        *ret_example = survey.example;
+        return 0;
 }
 
 static int compare_names(const void *a, const void *b) {

@@ -10,8 +10,10 @@
 #include <sys/types.h>
 
 #include "store.h"
+#include "store-jwe.h"
 
 #define STORE_SUFFIX ".jwe"
+#define STORE_ASIDE ".refused-" /* after the suffix: set aside */
 #define STORE_NAME_MAX (POLICY_NAME_MAX + sizeof(STORE_SUFFIX)) /* with the NUL */
 
 /* .#NAME.jwe.XXXXXXXX: written and not yet renamed. */
@@ -37,6 +39,7 @@ struct staged {
 struct store {
         const struct tree *tree;
         const struct kek *kek; /* NULL: headers only */
+        struct kek *reloaded;  /* the same one, where the caller's was no longer current; else NULL */
         int fd;                /* STATE_DIR; -EBADF: there is none yet */
         int lock;              /* -EBADF: for reading only */
         struct folder *folders;
@@ -60,6 +63,10 @@ int store_check_folder(int fd, const char *path, dev_t *ret_device, char **ret_r
 
 /* Removes the temporary files that a run that was killed has left. Only with the lock. */
 int store_remove_stale(struct store *store);
+
+/* Opens a file of this environment and name with the KEK that it names: its header and its authentic plaintext. As store_load(). */
+int store_read(struct store *store, const char *environment, const char *name, struct jwe_header *ret_header, struct secret **ret,
+               char **ret_reason);
 
 /* Removes what is staged. */
 void store_unstage_all(struct store *store);

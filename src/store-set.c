@@ -12,8 +12,8 @@
 #include "store-set.h"
 
 /* The members that hold our times; TIME_NEVER is a member left out. */
-#define N_TIMES 4
-static const char *const time_names[N_TIMES] = { "created", "activates", "deactivates", "destroys" };
+#define N_TIMES 6
+static const char *const time_names[N_TIMES] = { "created", "published", "activates", "deactivates", "destroys", "overlap" };
 
 static void json_freep(json_t **json) {
         json_decref(*json);
@@ -33,7 +33,9 @@ static int dump(const json_t *json, struct secret **ret) {
 }
 
 static void times_to_array(const struct key_times *times, int64_t array[static N_TIMES]) {
-        memcpy(array, (int64_t[]){ times->created, times->activates, times->deactivates, times->destroys },
+        memcpy(array,
+               (int64_t[]){ times->created, times->published, times->activates, times->deactivates, times->destroys,
+                            times->overlap },
                N_TIMES * sizeof(*array));
 }
 
@@ -65,8 +67,16 @@ static int decode_times(json_t *object, struct key_times *ret) {
         if (array[0] == TIME_NEVER)
                 return -EBADMSG;
         *ret = (struct key_times){
-                .created = array[0], .activates = array[1], .deactivates = array[2], .destroys = array[3]
+                .created = array[0],
+                .published = array[1],
+                .activates = array[2],
+                .deactivates = array[3],
+                .destroys = array[4],
+                .overlap = array[5] == TIME_NEVER ? 0 : array[5],
         };
+        /* Before there were rotations, a key signed from the start. */
+        if (ret->published == TIME_NEVER && ret->activates != TIME_NEVER)
+                ret->published = ret->activates;
         return 0;
 }
 
@@ -105,6 +115,36 @@ static int encode_tombstone(const struct tombstone *tombstone, json_t *destroyed
         return r < 0 ? r : encode_times(object, &tombstone->times);
 }
 
+static int encode_clock(const struct keyset_clock *clock, json_t *set) {
+        if (!*clock->boot_id)
+                return 0;
+        return set_member(set, "clock",
+                          json_pack("{s:s, s:I, s:I, s:b}", "boot", clock->boot_id, "now", (json_int_t) clock->now, "offset",
+                                    (json_int_t) clock->offset, "synchronized", (int) clock->synchronized));
+}
+
+/* What is said of the set as a whole. */
+static int encode_state(const struct keyset *keyset, json_t *set) {
+        int r;
+
+        r = encode_clock(&keyset->clock, set);
+        if (r >= 0)
+                r = set_member(set, "verify_generation", json_integer((json_int_t) keyset->verify_generation));
+        if (r >= 0)
+                r = set_member(set, "sign_generation", json_integer((json_int_t) keyset->sign_generation));
+        if (r >= 0 && keyset->caches_until > 0)
+                r = set_member(set, "caches_until", json_integer(keyset->caches_until));
+        if (r >= 0 && keyset->retired != TIME_NEVER)
+                r = set_member(set, "retired", json_integer(keyset->retired));
+        if (r >= 0 && keyset->destroy)
+                r = set_member(set, "destroy", json_true());
+        if (r >= 0 && keyset->policy)
+                r = set_member(set, "policy", json_string(keyset->policy));
+        if (r >= 0 && keyset->previous)
+                r = set_member(set, "previous", json_string(keyset->previous));
+        return r;
+}
+
 int store_set_encode(const struct keyset *keyset, struct secret **ret) {
         _cleanup_(json_freep) json_t *set = json_object();
         json_t *keys = json_array(), *destroyed = json_array();
@@ -123,12 +163,8 @@ int store_set_encode(const struct keyset *keyset, struct secret **ret) {
                 if (r < 0)
                         return r;
         }
-        if (keyset->policy) {
-                r = set_member(set, "policy", json_string(keyset->policy));
-                if (r < 0)
-                        return r;
-        }
-        return dump(set, ret);
+        r = encode_state(keyset, set);
+        return r < 0 ? r : dump(set, ret);
 }
 
 static int decode_key(json_t *object, struct keyset *keyset, char **ret_reason) {
@@ -179,8 +215,7 @@ static int decode_tombstone(json_t *object, struct keyset *keyset) {
         return tombstone.kid && (!why || tombstone.reason) ? 0 : -ENOMEM;
 }
 
-static int decode_members(json_t *keys, json_t *destroyed, const char *policy, struct keyset *keyset,
-                          char **ret_reason) {
+static int decode_keys(json_t *keys, json_t *destroyed, struct keyset *keyset, char **ret_reason) {
         int r;
 
         for (size_t i = 0; i < json_array_size(keys); i++) {
@@ -196,36 +231,85 @@ static int decode_members(json_t *keys, json_t *destroyed, const char *policy, s
                 if (r < 0)
                         return r;
         }
-        if (policy) {
-                keyset->policy = strdup(policy);
-                if (!keyset->policy)
-                        return -ENOMEM;
-        }
         return 0;
+}
+
+static int decode_clock(json_t *object, struct keyset_clock *ret) {
+        json_int_t now, offset;
+        const char *boot;
+        int synchronized;
+
+        if (!object)
+                return 0;
+        if (json_unpack(object, "{s:s, s:I, s:I, s:b !}", "boot", &boot, "now", &now, "offset", &offset, "synchronized",
+                        &synchronized) < 0 ||
+            strlen(boot) >= sizeof(ret->boot_id))
+                return -EBADMSG;
+        strcpy(ret->boot_id, boot);
+        ret->now = now;
+        ret->offset = offset;
+        ret->synchronized = synchronized;
+        return 0;
+}
+
+static int copy_text(const char *text, char **ret) {
+        if (!text)
+                return 0;
+        *ret = strdup(text);
+        return *ret ? 0 : -ENOMEM;
 }
 
 int store_set_decode(const struct secret *text, const char *environment, const char *name,
                      struct keyset **ret, char **ret_reason) {
+        json_t *keys = NULL, *destroyed = NULL, *clock = NULL;
+        json_int_t verify_generation = 0, sign_generation = 0, caches_until = 0, retired = TIME_NEVER;
         _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+        const char *policy = NULL, *previous = NULL;
         _cleanup_(json_freep) json_t *set = NULL;
-        json_t *keys = NULL, *destroyed = NULL;
-        const char *policy = NULL;
-        int r;
+        int r, destroy = 0;
 
         set = json_loadb((const char *) text->data, text->size, JSON_REJECT_DUPLICATES, NULL);
         if (!set)
                 return reason_set(-EBADMSG, ret_reason, "it is no JSON");
         /* A member more is one that a newer version put there, and that writing the set again would lose. */
-        if (json_unpack(set, "{s:o, s:o, s?:s !}", "keys", &keys, "destroyed", &destroyed, "policy",
-                        &policy) < 0 ||
-            !json_is_array(keys) || !json_is_array(destroyed))
+        if (json_unpack(set, "{s:o, s:o, s?o, s?I, s?I, s?I, s?I, s?b, s?s, s?s !}", "keys", &keys, "destroyed", &destroyed,
+                        "clock", &clock, "verify_generation", &verify_generation, "sign_generation", &sign_generation,
+                        "caches_until", &caches_until, "retired", &retired, "destroy", &destroy, "policy", &policy,
+                        "previous", &previous) < 0 ||
+            !json_is_array(keys) || !json_is_array(destroyed) || verify_generation < 0 || sign_generation < 0)
                 return reason_set(-EBADMSG, ret_reason, "it is no key set of this version of keyrota");
 
         r = keyset_new(environment, name, &keyset);
+        if (r < 0)
+                return r;
+        keyset->verify_generation = (uint64_t) verify_generation;
+        keyset->sign_generation = (uint64_t) sign_generation;
+        keyset->caches_until = caches_until;
+        keyset->retired = retired;
+        keyset->destroy = destroy;
+        r = decode_clock(clock, &keyset->clock);
+        if (r < 0)
+                return reason_set(r, ret_reason, "its clock is not right");
+        r = decode_keys(keys, destroyed, keyset, ret_reason);
         if (r >= 0)
-                r = decode_members(keys, destroyed, policy, keyset, ret_reason);
+                r = copy_text(policy, &keyset->policy);
+        if (r >= 0)
+                r = copy_text(previous, &keyset->previous);
         if (r < 0)
                 return r;
         *ret = TAKE_PTR(keyset);
         return 0;
+}
+
+int store_set_copy(const struct keyset *keyset, struct keyset **ret) {
+        _cleanup_(secret_freep) struct secret *text = NULL;
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        r = store_set_encode(keyset, &text);
+        if (r >= 0)
+                r = store_set_decode(text, keyset->environment, keyset->name, ret, &reason);
+        if (r >= 0)
+                (*ret)->generation = keyset->generation;
+        return r;
 }

@@ -18,4 +18,7 @@ int store_set_encode(const struct keyset *keyset, struct secret **ret);
 int store_set_decode(const struct secret *text, const char *environment, const char *name,
                      struct keyset **ret, char **ret_reason);
 
+/* The same set once more, keys and all. */
+int store_set_copy(const struct keyset *keyset, struct keyset **ret);
+
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * The store as its users see it: opening, locking and reading. Writing is in store-commit.c, the folders are
+ * The store as its users see it: opening, locking and reading, with a KEK that is current. Writing is in store-commit.c, the folders are
  * in store-folder.c, the form of a file in store-jwe.c and store-set.c. Every file is distrusted until its
  * owner, mode, type, size, form, names and tag have been looked at.
  */
@@ -13,36 +13,19 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "lock.h"
 #include "paths.h"
 #include "policy.h"
 #include "reason.h"
 #include "store-internal.h"
-#include "store-jwe.h"
 #include "store-set.h"
 
 #define LOCK_NAME ".lock" /* no valid name of an environment */
-#define LOCK_STEP_MSEC 50
 #define ASIDE_ATTEMPTS 100
+#define RELOAD_ATTEMPTS 3
 #define REMEDY "restore it from a backup, or make new keys with keyrota provision --replace=%s"
 
-static int lock_range(int fd, int command, off_t start) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = 1 };
-
-        return fcntl(fd, command, &lock) < 0 ? -errno : 0;
-}
-
-/* Who holds the lock; 0: not to be seen from here. */
-static pid_t lock_holder(int fd) {
-        struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1 };
-
-        return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_pid > 0 ? lock.l_pid : 0;
-}
-
-/* The first byte keeps others out, by the open file, so that it holds within one process too. The second
- * belongs to the process and only tells its pid, which the kernel does not tell of the first. */
 static int take_lock(struct store *store, const char *path, unsigned wait_seconds, char **ret_reason) {
-        const struct timespec step = { .tv_nsec = LOCK_STEP_MSEC * 1000000L };
-        unsigned long left = (unsigned long) wait_seconds * 1000 / LOCK_STEP_MSEC;
         _cleanup_close_ int fd = -EBADF;
         pid_t holder;
         int r;
@@ -52,25 +35,15 @@ static int take_lock(struct store *store, const char *path, unsigned wait_second
         if (fd < 0)
                 return reason_set(-errno, ret_reason, "cannot open %s/%s: %s", path, LOCK_NAME,
                                   strerror(errno));
-        for (;; left--) {
-                r = lock_range(fd, F_OFD_SETLK, 0);
-                if (r != -EAGAIN && r != -EACCES)
-                        break;
-                if (left == 0) {
-                        holder = lock_holder(fd);
-                        if (holder > 0)
-                                return reason_set(-EAGAIN, ret_reason,
-                                                  "process %d is at work in %s; try again when it has ended",
-                                                  (int) holder, path);
-                        return reason_set(-EAGAIN, ret_reason,
-                                          "another process is at work in %s; try again when it has ended",
-                                          path);
-                }
-                (void) nanosleep(&step, NULL);
-        }
+        r = lock_take(fd, wait_seconds, &holder);
+        if (r == -EAGAIN && holder > 0)
+                return reason_set(r, ret_reason, "process %d is at work in %s; try again when it has ended",
+                                  (int) holder, path);
+        if (r == -EAGAIN)
+                return reason_set(r, ret_reason,
+                                  "another process is at work in %s; try again when it has ended", path);
         if (r < 0)
                 return reason_set(r, ret_reason, "cannot lock %s/%s: %s", path, LOCK_NAME, strerror(-r));
-        (void) lock_range(fd, F_SETLK, 1);
         store->lock = TAKE_FD(fd);
         return 0;
 }
@@ -91,6 +64,44 @@ static int open_state(const struct tree *tree, bool make, const char *path, char
                 return r;
         }
         return fd;
+}
+
+/* The KEK was replaced since the caller loaded it. */
+static int reload_kek(struct store *store, char **ret_reason) {
+        _cleanup_(kek_freep) struct kek *kek = NULL;
+        _cleanup_free_ char *why = NULL;
+        int r;
+
+        r = kek_load_file(store->tree, &kek, &why);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return reason_set(
+                                -ESTALE, ret_reason,
+                                "the key-encryption key has been replaced since this run got it, and the new one "
+                                "cannot be opened from here (%s); run it again",
+                                why ? why : r == -ENOENT ? PATH_KEK " is gone" : strerror(-r));
+        kek_free(store->reloaded);
+        store->kek = store->reloaded = TAKE_PTR(kek);
+        return 0;
+}
+
+/* With the lock nobody replaces it any more. A file that is written under a KEK that a rekey has dropped would be lost. */
+static int settle_kek(struct store *store, const char *path, char **ret_reason) {
+        int r;
+
+        if (!kek_is_current(store->tree, store->kek)) {
+                r = reload_kek(store, ret_reason);
+                if (r < 0)
+                        return r;
+        }
+        /* A run that was killed may have put it there and not made that durable; what is written under it must not outlive it. */
+        if (store->kek->previous && fsync(store->fd) < 0)
+                return reason_set(-errno, ret_reason, "cannot bring %s to the disk: %s", path, strerror(errno));
+        /* PATH_KEK was restored from a backup: units are to believe their credential again. */
+        if (store->kek->source == KEK_FROM_FILE && !kek_is_noted(store->tree, store->kek))
+                (void) kek_note(store->tree, store->kek, NULL);
+        return 0;
 }
 
 int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsigned wait_seconds,
@@ -119,6 +130,9 @@ int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsign
                 r = store_remove_stale(store);
                 if (r < 0)
                         return reason_set(r, ret_reason, "cannot read %s: %s", path, strerror(-r));
+                r = kek ? settle_kek(store, path, ret_reason) : 0;
+                if (r < 0)
+                        return r;
         }
         *ret = TAKE_PTR(store);
         return 0;
@@ -132,9 +146,18 @@ void store_free(struct store *store) {
                 closep(&store->folders[i].fd);
         free(store->folders);
         free(store->staged);
+        kek_free(store->reloaded);
         closep(&store->lock);
         closep(&store->fd);
         free(store);
+}
+
+const struct kek *store_kek(const struct store *store) {
+        return store->kek;
+}
+
+void store_use_kek(struct store *store, const struct kek *kek) {
+        store->kek = kek;
 }
 
 /* Opens and distrusts. */
@@ -200,13 +223,13 @@ static int read_file(struct store *store, const char *environment, const char *n
         return 0;
 }
 
-/* Is it the file of this secret, under our key? */
+/* Is it the file of this secret, under a key of ours? */
 static int check_header(const struct store *store, const struct jwe_header *header, const char *environment,
                         const char *name, const char *path, char **ret_reason) {
         if (strcmp(header->environment, environment) != 0 || strcmp(header->name, name) != 0)
                 return reason_set(-EBADMSG, ret_reason, "%s is for %s/%s, not for %s/%s: " REMEDY, path,
                                   header->environment, header->name, environment, name, name);
-        if (strcmp(header->kid, store->kek->kid) != 0)
+        if (!kek_find(store->kek, header->kid))
                 return reason_set(
                                 -EKEYREJECTED, ret_reason,
                                 "%s is sealed under another key-encryption key (%s; this host's is %s): "
@@ -216,13 +239,34 @@ static int check_header(const struct store *store, const struct jwe_header *head
         return 0;
 }
 
-int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret,
-               char **ret_reason) {
-        _cleanup_(secret_freep) struct secret *plaintext = NULL;
-        _cleanup_free_ char *path = NULL, *text = NULL, *why = NULL;
-        char file[STORE_NAME_MAX];
+static int decrypt_file(struct store *store, const char *environment, const char *name, const char *path,
+                        struct jwe_header *ret_header, struct secret **ret, char **ret_reason) {
+        _cleanup_free_ char *text = NULL;
         struct jwe_header header;
         size_t size;
+        int r;
+
+        r = read_file(store, environment, name, path, &text, &size, &header, ret_reason);
+        if (r < 0)
+                return r;
+        r = check_header(store, &header, environment, name, path, ret_reason);
+        if (r < 0)
+                return r;
+        r = jwe_decrypt(text, size, kek_find(store->kek, header.kid)->bytes, ret);
+        if (r == -EBADMSG)
+                return reason_set(r, ret_reason,
+                                  "%s is not authentic, it was changed after keyrota wrote it: " REMEDY, path,
+                                  name);
+        if (r < 0)
+                return r;
+        *ret_header = header;
+        return 0;
+}
+
+int store_read(struct store *store, const char *environment, const char *name, struct jwe_header *ret_header,
+               struct secret **ret, char **ret_reason) {
+        _cleanup_free_ char *path = NULL;
+        char file[STORE_NAME_MAX];
         int r;
 
         if (!store->kek)
@@ -232,22 +276,30 @@ int store_load(struct store *store, const char *environment, const char *name, s
         r = store_path(store, environment, store_file_name(name, file), &path);
         if (r < 0)
                 return r;
-        r = read_file(store, environment, name, path, &text, &size, &header, ret_reason);
-        if (r < 0)
-                return r;
-        r = check_header(store, &header, environment, name, path, ret_reason);
-        if (r < 0)
-                return r;
+        /* Without the lock a rekey may go on meanwhile: then the KEK is not the file's because it is not current. */
+        for (unsigned i = 0;; i++) {
+                r = decrypt_file(store, environment, name, path, ret_header, ret, ret_reason);
+                if (r != -EKEYREJECTED || i == RELOAD_ATTEMPTS || kek_is_current(store->tree, store->kek))
+                        return r;
+                r = reload_kek(store, ret_reason);
+                if (r < 0)
+                        return r;
+        }
+}
 
-        r = jwe_decrypt(text, size, store->kek->bytes, &plaintext);
-        if (r == -EBADMSG)
-                return reason_set(r, ret_reason,
-                                  "%s is not authentic, it was changed after keyrota wrote it: " REMEDY, path,
-                                  name);
+int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret,
+               char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *plaintext = NULL;
+        _cleanup_free_ char *path = NULL, *why = NULL;
+        char file[STORE_NAME_MAX];
+        struct jwe_header header;
+        int r;
+
+        r = store_read(store, environment, name, &header, &plaintext, ret_reason);
         if (r < 0)
                 return r;
         r = store_set_decode(plaintext, environment, name, ret, &why);
-        if (r == -EBADMSG)
+        if (r == -EBADMSG && store_path(store, environment, store_file_name(name, file), &path) >= 0)
                 return reason_set(r, ret_reason,
                                   "%s is authentic but cannot be used: %s; was it made by a newer keyrota?",
                                   path, why ? why : "no reason given");
@@ -255,6 +307,15 @@ int store_load(struct store *store, const char *environment, const char *name, s
                 return r;
         (*ret)->generation = header.generation;
         return 0;
+}
+
+int store_verify(struct store *store, const char *environment, const char *name, char **ret_reason) {
+        _cleanup_(secret_freep) struct secret *plaintext = NULL;
+        struct jwe_header header;
+        int r;
+
+        r = store_read(store, environment, name, &header, &plaintext, ret_reason);
+        return r < 0 ? r : strcmp(header.kid, store->kek->kid) != 0;
 }
 
 int store_peek_generation(struct store *store, const char *environment, const char *name,
@@ -288,7 +349,7 @@ int store_set_aside(struct store *store, const char *environment, const char *na
 
         store_file_name(name, file);
         for (unsigned i = 1;; i++) {
-                (void) snprintf(aside, sizeof(aside), i == 1 ? "%s.refused-%s" : "%s.refused-%s-%u", file,
+                (void) snprintf(aside, sizeof(aside), i == 1 ? "%s" STORE_ASIDE "%s" : "%s" STORE_ASIDE "%s-%u", file,
                                 when, i);
                 if (renameat2(folder->fd, file, folder->fd, aside, RENAME_NOREPLACE) == 0)
                         break;

@@ -19,15 +19,21 @@
 struct store;
 
 /* Opens the store and takes its lock (one writer at a time; wait_seconds 0: -EAGAIN at once, *ret_reason
- * names the holder's pid). kek NULL: headers only. Creates STATE_DIR (0700) when absent. */
+ * names the holder's pid). kek NULL: headers only. Creates STATE_DIR (0700) when absent. A KEK that was
+ * loaded before another run replaced it writes nothing: with the lock, the store takes the one of PATH_KEK
+ * instead (store_kek()); -ESTALE: that cannot be opened from here. */
 int store_open(const struct tree *tree, const struct kek *kek, bool lock, unsigned wait_seconds,
                struct store **ret, char **ret_reason);
 void store_free(struct store *store); /* drops what is staged and not committed */
 DEFINE_CLEANUP(struct store *, store_free);
 
+/* The KEK in use, good until the next call; its `previous` tells that a rekey is under way or was interrupted. */
+const struct kek *store_kek(const struct store *store);
+
 /* Reads one secret. -ENOENT: there is none. -EBADMSG: torn, forged, or not of this environment and name
- * (*ret_reason). -EKEYREJECTED: sealed under another KEK. -EPERM: unsafe owner, mode or type of file. Never
- * changes or removes anything. */
+ * (*ret_reason). -EKEYREJECTED: sealed under another KEK. -ESTALE: the KEK was replaced meanwhile, and the
+ * new one cannot be opened from here. -EPERM: unsafe owner, mode or type of file. Never changes or removes
+ * anything. */
 int store_load(struct store *store, const char *environment, const char *name, struct keyset **ret,
                char **ret_reason);
 
@@ -42,6 +48,18 @@ int store_stage(struct store *store, struct keyset *keyset, char **ret_reason);
 /* Makes everything staged durable and visible: one file: fsync, rename, fsync of the folder; several: syncfs,
  * renames, fsync of the folders. A failure leaves every secret either old or new and whole. */
 int store_commit(struct store *store, char **ret_reason);
+
+/* For rekey(), with the lock. The KEK to use from now on; the caller's. */
+void store_use_kek(struct store *store, const struct kek *kek);
+/* Opens the file as store_load() does, but looks at nothing inside. 1: it is under the previous KEK, 0: under the present one. */
+int store_verify(struct store *store, const char *environment, const char *name, char **ret_reason);
+/* Stages the same plaintext and generation under the present KEK. 1: done; 0: it is under that already. */
+int store_reseal(struct store *store, const char *environment, const char *name, char **ret_reason);
+/* Looks into every folder: an error where store_list() would pass over one. *ret_n: the files that were set aside, *ret_example: one of them, or
+ * NULL. */
+int store_survey(struct store *store, size_t *ret_n, char **ret_example, char **ret_reason);
+/* Makes durable what any earlier run has written and renamed. */
+int store_sync(struct store *store, char **ret_reason);
 
 /* Moves a file that was refused aside to NAME.jwe.refused-UTC, durably; *ret_path names it. */
 int store_set_aside(struct store *store, const char *environment, const char *name, char **ret_path);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* keyrota check: every error of every policy, then what follows by arithmetic from those that are right. */
+/* keyrota check: every error of every policy, then what follows from those that are right. */
 
 #include <errno.h>
 #include <getopt.h>
@@ -11,40 +11,57 @@
 #include "context.h"
 #include "log.h"
 #include "policy.h"
+#include "roles.h"
 #include "timespan.h"
 
 static void print_help(void) {
         (void) puts("keyrota check [OPTION...] [FILE...]\n"
                     "\n"
                     "Check keyrota.conf and every policy, or the policies FILE... only. Prints every error as\n"
-                    "FILE:LINE, with what to write instead; then, for each policy that is right, the times\n"
-                    "that follow from it.\n"
+                    "FILE:LINE, with what to write instead; then, of the policies that are right, notes on what\n"
+                    "a rotation may do that was not expected (these are no errors), and the times that follow.\n"
                     "\n"
                     "Options:\n"
-                    "  -q, --quiet   Print errors only\n"
+                    "  -q, --quiet   Print errors and warnings only\n"
                     "  -h, --help    Show this help\n"
                     "\n"
                     "Exit status: 0 every policy is right, 78 one is wrong, 1 they could not be read, 2 usage.");
 }
 
+static void print_rule(const struct policy *policy) {
+        char cryptoperiod[TIMESPAN_TEXT_MAX], prepublish[TIMESPAN_TEXT_MAX], overlap[TIMESPAN_TEXT_MAX], window[WINDOW_TEXT_MAX];
+
+        (void) printf("%s/%s: %s; signs for %s, ", policy->environment, policy->name, algorithm_info(policy->algorithm)->name,
+                      timespan_format(policy->cryptoperiod, cryptoperiod));
+        if (policy_prepublishes(policy))
+                (void) printf("is published %s before it signs", timespan_format(policy_prepublish(policy), prepublish));
+        else
+                (void) printf("is made when it is to sign");
+        (void) printf(" and verifies for %s after", timespan_format(policy_overlap(policy), overlap));
+        if (policy->window.set && policy_restarts_units(policy))
+                (void) printf("; is changed in the window %s", window_format(&policy->window, window));
+        (void) putchar('\n');
+}
+
 static void print_rules(const struct policy_set *policies) {
-        char cryptoperiod[TIMESPAN_TEXT_MAX], prepublish[TIMESPAN_TEXT_MAX], overlap[TIMESPAN_TEXT_MAX];
         size_t n_valid = 0;
 
-        for (size_t i = 0; i < policies->n_policies; i++) {
-                const struct policy *policy = policies->policies[i];
-
-                if (!policy->valid)
-                        continue;
-                n_valid++;
-                (void) printf("%s/%s: %s; signs for %s, is published %s before it signs and verifies for %s after\n",
-                              policy->environment, policy->name, algorithm_info(policy->algorithm)->name,
-                              timespan_format(policy->cryptoperiod, cryptoperiod),
-                              timespan_format(policy_prepublish(policy), prepublish),
-                              timespan_format(policy_overlap(policy), overlap));
-        }
+        for (size_t i = 0; i < policies->n_policies; i++)
+                if (policies->policies[i]->valid) {
+                        n_valid++;
+                        print_rule(policies->policies[i]);
+                }
         (void) printf("%zu of %zu %s right.\n", n_valid, policies->n_policies,
                       policies->n_policies == 1 ? "policy is" : "policies are");
+}
+
+static int print_notes(const struct policy_set *policies) {
+        struct diagnostics notes = { 0 };
+        int r = policy_notes(policies, &notes);
+
+        diagnostics_print_notes(&notes, stderr);
+        diagnostics_clear(&notes);
+        return r;
 }
 
 static int load(const struct context *context, char *const files[], size_t n_files, struct policy_set **ret, struct diagnostics *diagnostics) {
@@ -73,10 +90,10 @@ int verb_check(struct context *context, int argc, char *argv[]) {
         static const struct option options[] = {
                 { "quiet", no_argument, NULL, 'q' },
                 { "help", no_argument, NULL, 'h' },
-                {}
+                { 0 }
         };
         _cleanup_(policy_set_freep) struct policy_set *policies = NULL;
-        struct diagnostics diagnostics = {};
+        struct diagnostics diagnostics = { 0 };
         bool quiet = false, wrong;
         int c, r;
 
@@ -98,6 +115,10 @@ int verb_check(struct context *context, int argc, char *argv[]) {
         diagnostics_clear(&diagnostics);
         if (r < 0) {
                 log_error("cannot read the policies: %s", strerror(-r));
+                return EXIT_FAILURE;
+        }
+        if (!quiet && print_notes(policies) < 0) {
+                log_error("cannot check the policies: out of memory");
                 return EXIT_FAILURE;
         }
         if (!quiet)

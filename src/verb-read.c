@@ -157,7 +157,7 @@ int verb_read(struct context *context, int argc, char *argv[]) {
                 log_error("standard output is a terminal, which would show and remember the secret; redirect it, or say --force");
                 return EXIT_FAILURE;
         }
-        r = published_read(context, &request.what, (int64_t) time(NULL), &header, &bytes, &reason);
+        r = published_read(context, &request.what, &header, &bytes, &reason);
         if (r < 0) {
                 log_error("%s: %s", request.what.name, reason ? reason : strerror(-r));
                 return EXIT_FAILURE;

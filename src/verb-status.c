@@ -55,8 +55,8 @@ static const char *format_time(int64_t when, char buffer[static TIME_TEXT_MAX]) 
         return buffer;
 }
 
-static const char *algorithm_of(const struct status_secret *secret, int64_t now) {
-        const struct key *active = secret->keyset ? keyset_active(secret->keyset, now) : NULL;
+static const char *algorithm_of(const struct status_secret *secret) {
+        const struct key *active = secret->keyset ? keyset_active(secret->keyset) : NULL;
 
         if (active)
                 return algorithm_info(jwk_algorithm(active->jwk))->name;
@@ -70,20 +70,20 @@ static void print_secret(const struct status *status, const struct status_secret
         size_t n_consumers = secret->policy ? secret->policy->n_deliveries : 0;
 
         (void) printf("%-20s %-14s %-10s", secret->name, secret->environment ? secret->environment : "-",
-                      algorithm_of(secret, status->now));
+                      algorithm_of(secret));
         if (!secret->policy)
                 (void) printf(" %-10s %s", "retired", "its policy was removed");
         else
                 (void) printf(" %-10zu %s", n_consumers,
-                              secret->keyset && secret->policy->valid ? format_time(secret->event.next, when) : "-");
+                              secret->keyset && secret->policy->valid ? format_time(secret->result.next, when) : "-");
         (void) putchar('\n');
 
         for (size_t i = 0; secret->keyset && i < secret->keyset->n_keys; i++) {
                 const struct key *key = &secret->keyset->keys[i];
 
                 (void) printf("    key  %s  %s  made %s ago\n", jwk_kid(key->jwk),
-                              key_state_to_string(key_state_at(secret->keyset, i, status->now)),
-                              format_age(status->now - key->times.created, age));
+                              key_state_to_string(key_state(secret->keyset, key)),
+                              format_age(status->clock.now - key->times.created, age));
         }
         for (size_t i = 0; i < n_consumers; i++) {
                 const struct delivery *delivery = &secret->policy->deliveries[i];
@@ -126,11 +126,11 @@ static json_t *json_keys(const struct status *status, const struct status_secret
 
                 json_array_append_new(
                         array,
-                        json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "kid", jwk_kid(key->jwk), "algorithm",
+                        json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o}", "kid", jwk_kid(key->jwk), "algorithm",
                                   algorithm_info(jwk_algorithm(key->jwk))->name, "state",
-                                  key_state_to_string(key_state_at(secret->keyset, i, status->now)), "age",
-                                  (json_int_t) (status->now - key->times.created), "created", json_time(key->times.created),
-                                  "activates", json_time(key->times.activates), "deactivates", json_time(key->times.deactivates),
+                                  key_state_to_string(key_state(secret->keyset, key)), "age",
+                                  (json_int_t) (status->clock.now - key->times.created), "created", json_time(key->times.created),
+                                  "published", json_time(key->times.published), "activates", json_time(key->times.activates), "deactivates", json_time(key->times.deactivates),
                                   "destroys", json_time(key->times.destroys)));
         }
         return array;
@@ -153,15 +153,45 @@ static json_t *json_consumers(const struct status_secret *secret) {
         return array;
 }
 
-static json_t *json_secret(const struct status *status, const struct status_secret *secret) {
-        const char *algorithm = algorithm_of(secret, status->now);
+/* What runs now. */
+static json_t *json_running(const struct status_secret *secret) {
+        json_t *array = json_array();
 
-        return json_pack("{s:s, s:s?, s:s?, s:b, s:s?, s:o, s:o, s:o, s:b, s:o}", "name", secret->name, "environment",
+        for (size_t i = 0; i < secret->consumers.n_items; i++) {
+                const struct consumer *consumer = &secret->consumers.items[i];
+
+                json_array_append_new(array,
+                                      json_pack("{s:s, s:s, s:b, s:I, s:I, s:b}", "unit", consumer->unit, "use",
+                                                use_to_string(consumer->delivery->use), "running", (int) consumer->running, "generation",
+                                                (json_int_t) consumer->loaded, "needs", (json_int_t) consumer->wanted, "stale",
+                                                (int) consumer_is_stale(consumer)));
+        }
+        return array;
+}
+
+static const char *waits_for(const struct status_secret *secret) {
+        switch (secret->result.wait) {
+        case LIFECYCLE_WAIT_VERIFIERS:
+                return "verifiers";
+        case LIFECYCLE_WAIT_SIGNERS:
+                return "signers";
+        case LIFECYCLE_WAIT_NOBODY:
+                break;
+        }
+        return NULL;
+}
+
+static json_t *json_secret(const struct status *status, const struct status_secret *secret) {
+        const char *algorithm = algorithm_of(secret);
+
+        return json_pack("{s:s, s:s?, s:s?, s:b, s:s?, s:I, s:o, s:o, s:o, s:o, s:s?, s:b, s:o}", "name", secret->name, "environment",
                          secret->environment, "algorithm", strcmp(algorithm, "-") == 0 ? NULL : algorithm, "retired",
-                         (int) !secret->policy, "policy", secret->policy ? secret->policy->file : NULL, "keys",
-                         json_keys(status, secret), "consumers", json_consumers(secret), "next",
-                         secret->keyset && secret->policy && secret->policy->valid ? json_time(secret->event.next) : json_null(),
-                         "overdue", (int) secret->event.overdue, "problems", json_problems(secret->problems, secret->n_problems));
+                         (int) !secret->policy, "policy", secret->policy ? secret->policy->file : NULL, "generation",
+                         (json_int_t) (secret->keyset ? secret->keyset->generation : 0), "keys",
+                         json_keys(status, secret), "consumers", json_consumers(secret), "running",
+                         json_running(secret), "next",
+                         secret->keyset && secret->policy && secret->policy->valid ? json_time(secret->result.next) : json_null(),
+                         "waits_for", waits_for(secret), "overdue", (int) secret->result.overdue, "problems", json_problems(secret->problems, secret->n_problems));
 }
 
 static int print_json(const struct status *status, bool (*wanted)(const char *name, void *userdata), void *userdata) {
@@ -241,7 +271,7 @@ int verb_status(struct context *context, int argc, char *argv[]) {
                 }
         names = (struct names) { argv + optind, (size_t) (argc - optind) };
 
-        r = status_read(context, (int64_t) time(NULL), &status);
+        r = status_read(context, &status);
         if (r < 0) {
                 log_error("cannot find out what is there: %s", strerror(-r));
                 return EXIT_FAILURE;

@@ -4,6 +4,7 @@
 
 jose-interop.py forms ALGORITHM FOLDER   the renderings' exact form
 jose-interop.py tokens ALGORITHM FOLDER  sign and verify with PyJWT, and verify jose's token
+jose-interop.py imported ALGORITHM FILE [FORMAT]  FILE and what it was imported as, FILE.imported, are one key
 """
 
 import base64
@@ -14,6 +15,7 @@ import re
 import sys
 
 import jwt
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.algorithms import get_default_algorithms
 
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
@@ -167,5 +169,30 @@ def tokens(algorithm, folder):
         file.write(signed["sign.jwk.plain"])
 
 
+def public_half(key):
+    return key.public_key() if hasattr(key, "public_key") else key
+
+
+def imported(algorithm, file, form):
+    folder, name = os.path.split(file)
+    data = read(folder, name)
+    if form != "raw":
+        data = data.rstrip()
+    if data.startswith(b"{"):
+        form = "jwks" if b'"keys"' in data else "jwk"
+    if data.startswith(b"-----"):
+        original = load_pem_private_key(data, None)
+    else:
+        original = decode_key(algorithm, form, data)
+    jwk = json.loads(read(folder, name + ".imported"))
+    check_jwk(name, jwk, algorithm, True)
+    key = decode_key(algorithm, "jwk", json.dumps(jwk).encode())
+    for signer, verifier in (original, key), (key, original):
+        if not verifies(jwt.encode(PAYLOAD, signer, algorithm), public_half(verifier), algorithm):
+            fail("%s was imported as another key" % name)
+    if hasattr(key, "private_numbers") and key.private_numbers() != original.private_numbers():
+        fail("%s was imported with other numbers" % name)
+
+
 if __name__ == "__main__":
-    {"forms": forms, "tokens": tokens}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    {"forms": forms, "tokens": tokens, "imported": imported}[sys.argv[1]](*sys.argv[2:])

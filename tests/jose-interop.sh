@@ -2,17 +2,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # What `sign` delivers signs, and what `verify` delivers verifies, in other people's software: jose(1), PyJWT and
-# openssl(1), for every algorithm, format and final newline. RENDER_TOOL names tests/unit/render-tool when it is
+# openssl(1), for every algorithm, format and final newline; and the keys that such software and ssh-keygen(1) make are
+# imported as what they are. RENDER_TOOL and IMPORT_TOOL name tests/unit/render-tool and import-tool when they are
 # elsewhere.
 
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 tool=${RENDER_TOOL:-tests/unit/render-tool}
+import_tool=${IMPORT_TOOL:-tests/unit/import-tool}
 python=${PYTHON:-/usr/bin/python3}
 n=0
 failed=0
 
-for command in jose openssl "$python"; do
+for command in jose jq openssl "$python"; do
         if ! command -v "$command" >/dev/null; then
                 echo "1..0 # SKIP $command is not installed"
                 exit 0
@@ -96,6 +98,18 @@ openssl_checks_pem() {
         openssl asn1parse -in "$1/sign.pem.plain" | head -n 2 | grep -q 'INTEGER *:00$' # PKCS#8, version 0
 }
 
+# Whatever is delivered for signing comes back as the same key, but for a raw one with a newline, which is another.
+imports_every_form() {
+        local file format
+        for file in "$2"/sign.*; do
+                format=${file#"$2"/sign.}
+                [ "$format" != raw.newline ] || continue
+                "$import_tool" "$1" "${format%.*}" "$(jq -r .kid "$2/sign.jwk.plain")" <"$file" >"$2/imported" ||
+                        { echo "# ${file##*/} is refused"; return 1; }
+                cmp -s "$2/imported" "$2/sign.jwk.plain" || { echo "# ${file##*/} comes back as another key"; return 1; }
+        done
+}
+
 # run ALGORITHM SIZE
 run() {
         local folder=$work/$1-$2 title=$1
@@ -126,6 +140,113 @@ run() {
                 openssl_checks_pem "$folder"
                 result $? "$title: openssl accepts the PEM"
         fi
+        imports_every_form "$1" "$folder"
+        result $? "$title: every form for signing is imported as the same key"
+}
+
+# imports DESCRIPTION ALGORITHM FILE [FORMAT]: FILE is imported, and signs and verifies as its maker's software has it.
+imports() {
+        "$import_tool" "$2" "${4:--}" <"$3" >"$3.imported" &&
+                "$python" "$here/jose-interop.py" imported "$2" "$3" "${4:-}"
+        result $? "import: $1 for $2"
+}
+
+# refuses DESCRIPTION ALGORITHM FILE WORDS [FORMAT]: FILE is refused in these words, and no terminal is asked for anything.
+refuses() {
+        local trace=() status
+        ! command -v strace >/dev/null || trace=(env ASAN_OPTIONS=detect_leaks=0 strace -f -e 'trace=open,openat' -o "$work/trace")
+        "${trace[@]}" "$import_tool" "$2" "${5:--}" <"$3" >"$work/refused.out" 2>"$work/refused.err"
+        status=$?
+        [ "$status" -eq 1 ] && [ ! -s "$work/refused.out" ] && grep -qF "$4" "$work/refused.err" &&
+                { [ ! -e "$work/trace" ] || ! grep -q /dev/tty "$work/trace"; }
+        result $? "import: $1 for $2 is refused: $4"
+        [ -z "$(tail -n 1 "$work/refused.err" | grep -vF "$4")" ] || sed 's/^/# /' "$work/refused.err"
+}
+
+# Keys that jose made, alone and in a set.
+import_from_jose() {
+        local algorithm
+        for algorithm in $(jose alg -k sign | grep -E '^(HS|RS|PS|ES)[0-9]{3}$'); do
+                jose jwk gen -i "{\"alg\":\"$algorithm\"}" -o "$work/jose.jwk"
+                imports "a JWK that jose made" "$algorithm" "$work/jose.jwk"
+                jose jwk gen -i "{\"keys\":[{\"alg\":\"$algorithm\"}]}" -o "$work/jose.jwks"
+                imports "a JWK Set that jose made" "$algorithm" "$work/jose.jwks"
+        done
+        jose jwk pub -i "$work/jose.jwk" -o "$work/public.jwk"
+        refuses "a public JWK that jose made" "$algorithm" "$work/public.jwk" "a public key"
+        jose jwk gen -i '{"keys":[{"alg":"ES256"},{"alg":"ES256"}]}' -o "$work/two.jwks"
+        refuses "a JWK Set of two" ES256 "$work/two.jwks" "the JWK Set holds 2 keys, 2 of them private"
+}
+
+import_from_openssl() {
+        local bits curve algorithm file=$work/openssl.pem
+        for bits in 2048 3072 4096; do
+                openssl genpkey -algorithm RSA -pkeyopt "rsa_keygen_bits:$bits" -out "$file" 2>/dev/null
+                imports "PKCS#8 of RSA $bits by openssl" RS256 "$file"
+                openssl rsa -in "$file" -traditional -out "$file.old" 2>/dev/null
+                imports "PKCS#1 of RSA $bits by openssl" PS384 "$file.old"
+        done
+        openssl genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048 -out "$file" 2>/dev/null
+        imports "PKCS#8 of RSA-PSS by openssl" PS256 "$file"
+        for curve in P-256:ES256 P-384:ES384 P-521:ES512; do
+                algorithm=${curve#*:}
+                openssl genpkey -algorithm EC -pkeyopt "ec_paramgen_curve:${curve%:*}" -out "$file"
+                imports "PKCS#8 of ${curve%:*} by openssl" "$algorithm" "$file"
+                openssl ec -in "$file" -out "$file.old" 2>/dev/null
+                imports "SEC1 of ${curve%:*} by openssl" "$algorithm" "$file.old"
+                openssl ec -in "$file" -conv_form compressed -out "$file.old" 2>/dev/null
+                imports "SEC1 of ${curve%:*} with a compressed point by openssl" "$algorithm" "$file.old"
+                openssl ec -in "$file" -no_public -out "$file.old" 2>/dev/null
+                imports "SEC1 of ${curve%:*} without its public key by openssl" "$algorithm" "$file.old"
+        done
+        openssl ecparam -name prime256v1 -genkey -out "$file.old"
+        refuses "a key behind its parameters" ES256 "$file.old" "a block EC PARAMETERS comes first"
+        openssl genpkey -algorithm ED25519 -out "$file"
+        imports "PKCS#8 of Ed25519 by openssl" EdDSA "$file"
+        openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$file"
+        refuses "a key on another curve" ES384 "$file" "an EC key on the curve P-256; ES384 wants P-384"
+        { cat "$file"; openssl pkey -in "$file" -pubout; } >"$file.two"
+        refuses "a private and a public key" ES256 "$file.two" "more than one PEM block"
+        openssl pkey -in "$file" -pubout -out "$file.pub"
+        refuses "a public key" ES256 "$file.pub" "a public key"
+        openssl req -x509 -new -key "$file" -subj /CN=interop -days 1 -out "$file.crt"
+        refuses "a certificate" ES256 "$file.crt" "a certificate"
+        openssl pkcs8 -topk8 -in "$file" -v2 aes-256-cbc -passout pass:interop -out "$file.enc"
+        refuses "an encrypted PKCS#8 key" ES256 "$file.enc" "the key is encrypted"
+        sed -i 's/ENCRYPTED PRIVATE KEY/PRIVATE KEY/' "$file.enc"
+        refuses "an encrypted PKCS#8 key that is not called so" ES256 "$file.enc" "the PEM block is damaged"
+        openssl ec -in "$file" -aes256 -passout pass:interop -out "$file.enc" 2>/dev/null
+        refuses "an encrypted SEC1 key" ES256 "$file.enc" "the key is encrypted"
+        head -c 100 "$file" >"$file.cut"
+        refuses "half a key" ES256 "$file.cut" "the END line of the PEM block is missing"
+        openssl pkcs8 -topk8 -nocrypt -in "$file" -outform DER -out "$file.der"
+        refuses "a key in DER" ES256 "$file.der" "neither JSON nor PEM"
+        openssl rand -hex 32 >"$work/secret"
+        imports "what openssl rand -hex printed" HS256 "$work/secret" hex
+        openssl rand -base64 48 >"$work/secret"
+        imports "what openssl rand -base64 printed" HS384 "$work/secret" base64
+        imports "the same text as it stands" HS512 "$work/secret" raw
+        refuses "the same text without a format" HS384 "$work/secret" "say --format=hex"
+        openssl rand -hex 16 >"$work/secret"
+        refuses "a key that is too short" HS256 "$work/secret" "an HS256 key has 32 to 128 bytes" hex
+        head -c 65537 /dev/zero >"$work/secret"
+        refuses "a file that is too large" HS256 "$work/secret" "File too large" raw
+}
+
+import_from_ssh_keygen() {
+        local form bits file=$work/ssh
+        for form in PEM PKCS8; do
+                rm -f "$file" && ssh-keygen -q -t rsa -b 2048 -m "$form" -N '' -C '' -f "$file"
+                imports "$form of RSA by ssh-keygen" RS512 "$file"
+                for bits in 256 384 521; do
+                        rm -f "$file" && ssh-keygen -q -t ecdsa -b "$bits" -m "$form" -N '' -C '' -f "$file"
+                        imports "$form of P-$bits by ssh-keygen" "ES$([ "$bits" = 521 ] && echo 512 || echo "$bits")" "$file"
+                done
+                rm -f "$file" && ssh-keygen -q -t ecdsa -m "$form" -N interop -C '' -f "$file"
+                refuses "encrypted $form by ssh-keygen" ES256 "$file" "the key is encrypted"
+        done
+        rm -f "$file" && ssh-keygen -q -t ed25519 -N '' -C '' -f "$file"
+        refuses "a key in OpenSSH's format" EdDSA "$file" "a key in OpenSSH's own format"
 }
 
 for algorithm in HS256 HS384 HS512 ES256 ES384 ES512 EdDSA; do
@@ -136,6 +257,13 @@ for algorithm in RS256 RS384 RS512 PS256 PS384 PS512; do
         run "$algorithm" 2048
 done
 run RS256 0
+import_from_jose
+import_from_openssl
+if command -v ssh-keygen >/dev/null; then
+        import_from_ssh_keygen
+else
+        skipped "ssh-keygen (Debian: openssh-client) is not installed" "import: keys that ssh-keygen made"
+fi
 
 echo "1..$n"
 exit "$failed"

@@ -11,7 +11,7 @@
  * clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -DCONFIG_DIR='"/etc/keyrota"' \
  *         -DVENDOR_DIR='"/usr/lib/keyrota"' -DSTATE_DIR='"/var/lib/keyrota"' -DRUN_DIR='"/run/keyrota"' \
  *         -Isrc -o fuzz-policy tests/fuzz/fuzz-policy.c src/policy*.c src/deliveries.c src/timespan.c \
- *         src/tree*.c src/diagnostics.c src/algorithm.c -linih
+ *         src/window.c src/roles.c src/tree*.c src/diagnostics.c src/algorithm.c -linih
  * mkdir -p corpus && ./fuzz-policy corpus tests/policy-corpus
  */
 
@@ -33,7 +33,7 @@ static void read_policy(const char *data, size_t size) {
         _cleanup_(draft_freep) struct draft *draft = NULL;
         _cleanup_(policy_freep) struct policy *again = NULL;
         _cleanup_free_ char *text = NULL;
-        struct diagnostics diagnostics = { 0 };
+        struct diagnostics diagnostics = { 0 }, notes = { 0 };
         const char *file;
 
         check(draft_new("fuzz", "fuzz.ini", NULL, &diagnostics, &draft) == 0);
@@ -46,7 +46,9 @@ static void read_policy(const char *data, size_t size) {
                 check(policy_format(draft->policy, &text) == 0);
                 check(policy_parse_text("fuzz", text, &again, &diagnostics) == 0);
                 check(diagnostics.n_items == 0);
+                check(policy_notes(&(struct policy_set){ .policies = &draft->policy, .n_policies = 1 }, &notes) == 0);
         }
+        diagnostics_clear(&notes);
         diagnostics_clear(&diagnostics);
 }
 

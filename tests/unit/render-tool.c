@@ -18,9 +18,6 @@
 
 #include "render.h"
 
-#define BEFORE_ROTATION 1500
-#define NOW 2500
-
 static int write_file(const char *directory, const char *name, const struct secret *bytes) {
         _cleanup_free_ char *path = NULL;
         _cleanup_close_ int fd = -EBADF;
@@ -36,11 +33,11 @@ static int write_file(const char *directory, const char *name, const struct secr
 }
 
 static int write_rendering(const struct keyset *keyset, enum use use, enum format format, bool newline,
-                           int64_t now, const char *directory, const char *name) {
+                           const char *directory, const char *name) {
         _cleanup_(secret_freep) struct secret *bytes = NULL;
         int r;
 
-        r = render(keyset, use, format, newline, now, &bytes);
+        r = render(keyset, use, format, newline, RENDER_ALL_KINDS, &bytes);
         if (r < 0)
                 return r;
         return write_file(directory, name, bytes);
@@ -61,7 +58,7 @@ static int write_all_forms(const struct keyset *keyset, const char *directory) {
 
                                 (void) snprintf(name, sizeof(name), "%s.%s.%s", uses[use], formats[format],
                                                 newline ? "newline" : "plain");
-                                r = write_rendering(keyset, use, format, newline, NOW, directory, name);
+                                r = write_rendering(keyset, use, format, newline, directory, name);
                                 if (r < 0 && r != -EINVAL) /* the format does not carry this algorithm */
                                         return r;
                         }
@@ -83,8 +80,9 @@ static int add_key(struct keyset *keyset, enum algorithm algorithm, unsigned siz
 }
 
 static int run(enum algorithm algorithm, unsigned size, const char *directory) {
-        static const struct key_times old = { 1000, 1000, 2000, 3000 },
-                                      active = { 1900, 2000, 4000, TIME_NEVER };
+        static const struct key_times
+                old = { .created = 1000, .activates = 1000, .deactivates = 2000, .destroys = 3000 },
+                active = { .created = 1900, .activates = 2000, .deactivates = 4000, .destroys = TIME_NEVER };
         _cleanup_(keyset_freep) struct keyset *keyset = NULL, *other = NULL;
         int r;
 
@@ -93,6 +91,8 @@ static int run(enum algorithm algorithm, unsigned size, const char *directory) {
                 r = keyset_new("test", "other", &other);
         if (r >= 0)
                 r = add_key(keyset, algorithm, size, &old);
+        if (r >= 0) /* before the rotation */
+                r = write_rendering(keyset, USE_SIGN, FORMAT_JWK, false, directory, "old.jwk");
         if (r >= 0)
                 r = add_key(keyset, algorithm, size, &active);
         if (r >= 0)
@@ -100,10 +100,7 @@ static int run(enum algorithm algorithm, unsigned size, const char *directory) {
         if (r >= 0)
                 r = write_all_forms(keyset, directory);
         if (r >= 0)
-                r = write_rendering(keyset, USE_SIGN, FORMAT_JWK, false, BEFORE_ROTATION, directory,
-                                    "old.jwk");
-        if (r >= 0)
-                r = write_rendering(other, USE_SIGN, FORMAT_JWK, false, NOW, directory, "other.jwk");
+                r = write_rendering(other, USE_SIGN, FORMAT_JWK, false, directory, "other.jwk");
         return r;
 }
 

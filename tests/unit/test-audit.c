@@ -171,6 +171,39 @@ TEST(every_event_has_its_own_id_and_words) {
         }
 }
 
+TEST(messages_say_what_happened_to_which_key_or_unit) {
+        static const struct {
+                enum audit_event event;
+                const char *text;
+        } wanted[] = {
+                { AUDIT_KEY_CREATED, "Creating key one,two (ES256) of prod/billing." },
+                { AUDIT_KEY_PUBLISHED, "Key one,two (ES256) of prod/billing is known to every verifier." },
+                { AUDIT_KEY_ACTIVATED, "Key one,two (ES256) of prod/billing signs from now on." },
+                { AUDIT_KEY_DEACTIVATED, "Key one,two (ES256) of prod/billing signs no more, and verifies until its overlap is over." },
+                { AUDIT_KEY_DESTROYED, "Destroyed key one,two (ES256) of prod/billing." },
+                { AUDIT_KEY_COMPROMISED, "Key one,two (ES256) of prod/billing is compromised, and in no set any more." },
+                { AUDIT_KEY_IMPORTED, "Imported key one,two (ES256) of prod/billing." },
+                { AUDIT_ROLLED_BACK, "Rolled back: key one,two (ES256) of prod/billing signs again." },
+                { AUDIT_CLOCK_SET, "The clock was set because since prod/billing was last stored." },
+                { AUDIT_REKEYED, "Sealed every stored secret under the new key-encryption key one,two." },
+                { AUDIT_UNIT_HANDED_OVER, "Handed generation 12 of prod/billing over to billing.service: because." },
+                { AUDIT_HANDOVER_FAILED, "Could not hand generation 12 of prod/billing over to billing.service: because." },
+        };
+        _cleanup_close_ int journal = -EBADF;
+
+        if (no_namespace)
+                skip(no_namespace);
+        journal = journal_open();
+        for (size_t i = 0; i < ELEMENTSOF(wanted); i++) {
+                char line[256];
+
+                expect_int(audit_write(wanted[i].event, &full), 0);
+                expect(receive(journal));
+                (void) snprintf(line, sizeof(line), "MESSAGE=%s", wanted[i].text);
+                expect(has_line(line));
+        }
+}
+
 /* The catalog explains each of them. */
 TEST(every_event_is_in_the_catalog) {
         const char *srcdir = getenv("srcdir");

@@ -9,9 +9,10 @@
 #include <unistd.h>
 
 #include "jwk.h"
-#include "kek.h"
+#include "kek-jwk.h"
 #include "paths.h"
 #include "seal.h"
+#include "store.h"
 #include "machine.h"
 #include "tap.h"
 
@@ -222,6 +223,196 @@ TEST(a_failure_to_seal_leaves_no_file) {
         expect_int(kek_create(other, SEAL_WITH_HOST, &reason), -EIO);
         expect(reason && strstr(reason, "systemd-creds"));
         expect_int(access(in_scratch("/third" PATH_KEK), F_OK), -1);
+}
+
+/* A host of its own with a KEK that is noted nowhere. */
+static int new_host(const char *name, struct tree **ret) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        if (mkdir(in_scratch(name), 0755) < 0)
+                return -errno;
+        r = machine_open(in_scratch(name), ret);
+        return r < 0 ? r : kek_create(*ret, SEAL_WITH_HOST, &reason);
+}
+
+/* What a rekey does to PATH_KEK: both, or the new one alone. */
+static int replace(const struct tree *host, const struct kek *kek, bool with_previous) {
+        _cleanup_free_ char *blob = NULL, *reason = NULL;
+        int r;
+
+        r = kek_seal(host, SEAL_WITH_HOST, kek, with_previous, &blob, &reason);
+        return r < 0 ? r : kek_replace(host, blob, &reason);
+}
+
+TEST(one_file_holds_both_while_a_rekey_is_under_way) {
+        _cleanup_(tree_freep) struct tree *host = NULL;
+        _cleanup_(kek_freep) struct kek *old = NULL, *new = NULL, *both = NULL, *after = NULL;
+        _cleanup_free_ char *reason = NULL;
+        struct stat st;
+
+        expect_int(new_host("/both", &host), 0);
+        expect_int(kek_load(host, &old, &reason), 0);
+        expect(!old->previous);
+        expect_int(kek_renew(old, &new), 0);
+        expect(strcmp(new->kid, old->kid) != 0);
+        expect(!secret_equal(new->bytes, old->bytes));
+
+        expect_int(replace(host, new, true), 0);
+        expect_int(kek_load(host, &both, &reason), 0);
+        expect_string(both->kid, new->kid);
+        expect(secret_equal(both->bytes, new->bytes));
+        expect_string(both->previous->kid, old->kid);
+        expect(secret_equal(both->previous->bytes, old->bytes));
+        expect(kek_find(both, new->kid) == both);
+        expect(kek_find(both, old->kid) == both->previous);
+        expect(!kek_find(both, "another"));
+
+        expect_int(replace(host, new, false), 0);
+        expect_int(kek_load(host, &after, &reason), 0);
+        expect_string(after->kid, new->kid);
+        expect(!after->previous);
+        expect_int(stat(in_scratch("/both" PATH_KEK), &st), 0);
+        expect_int(st.st_mode & 07777, 0600);
+        expect_int(st.st_nlink, 1);
+}
+
+TEST(a_replaced_file_is_not_current_any_more) {
+        _cleanup_(tree_freep) struct tree *host = NULL;
+        _cleanup_(kek_freep) struct kek *old = NULL, *new = NULL;
+        _cleanup_free_ char *reason = NULL;
+
+        expect_int(new_host("/replaced", &host), 0);
+        expect_int(kek_load(host, &old, &reason), 0);
+        expect(kek_is_current(host, old));
+        expect_int(kek_renew(old, &new), 0);
+        expect(kek_is_current(host, new));
+        expect_int(replace(host, old, false), 0); /* even by the same key */
+        expect(!kek_is_current(host, old));
+        expect_int(unlink(in_scratch("/replaced" PATH_KEK)), 0);
+        expect(!kek_is_current(host, old));
+}
+
+TEST(a_units_copy_is_current_unless_another_was_noted) {
+        _cleanup_(tree_freep) struct tree *host = NULL;
+        _cleanup_(kek_freep) struct kek *copy = NULL, *new = NULL;
+        _cleanup_free_ char *reason = NULL;
+
+        expect_int(new_host("/noted", &host), 0);
+        expect_int(kek_load(host, &copy, &reason), 0);
+        copy->source = KEK_FROM_CREDENTIAL;
+        expect(kek_is_current(host, copy));
+        expect_int(kek_note(host, copy, &reason), 0);
+        expect(kek_is_current(host, copy));
+        expect_int(kek_renew(copy, &new), 0);
+        new->source = KEK_FROM_CREDENTIAL;
+        expect(kek_is_current(host, new)); /* it holds the noted one too */
+        expect_int(kek_note(host, new, &reason), 0);
+        expect(kek_is_current(host, new));
+        expect(!kek_is_current(host, copy));
+        expect(write_file("/noted" PATH_STATE "/kek.kid", "", 0600));
+        expect(!kek_is_current(host, new));
+
+        /* The note of a KEK that is lost does not speak against a new one. */
+        expect_int(unlink(in_scratch("/noted" PATH_KEK)), 0);
+        expect_int(kek_create(host, SEAL_WITH_HOST, &reason), 0);
+        expect(kek_is_current(host, new));
+}
+
+TEST(the_store_takes_the_present_one_instead_of_one_that_was_replaced) {
+        _cleanup_(tree_freep) struct tree *host = NULL;
+        _cleanup_(kek_freep) struct kek *copy = NULL, *new = NULL;
+        _cleanup_(store_freep) struct store *store = NULL;
+        _cleanup_free_ char *reason = NULL;
+        char kept[2048];
+
+        expect_int(new_host("/store", &host), 0);
+        expect_int(kek_load(host, &copy, &reason), 0);
+        copy->source = KEK_FROM_CREDENTIAL;
+        expect_int(kek_renew(copy, &new), 0);
+        expect_int(replace(host, new, false), 0);
+        expect_int(kek_note(host, new, &reason), 0);
+        expect_int(store_open(host, copy, true, 0, &store, &reason), 0);
+        expect_string(store_kek(store)->kid, new->kid);
+        store_free(TAKE_PTR(store));
+        expect_int(store_open(host, copy, false, 0, &store, &reason), 0);
+        expect_string(store_kek(store)->kid, copy->kid); /* a reader finds out where it matters */
+        store_free(TAKE_PTR(store));
+
+        /* As in a unit that cannot get at the TPM. */
+        (void) snprintf(kept, sizeof(kept), "%s/kept", scratch);
+        expect_int(rename(in_scratch("/store/var/lib/systemd"), kept), 0);
+        int r = store_open(host, copy, true, 0, &store, &reason);
+        expect_int(rename(kept, in_scratch("/store/var/lib/systemd")), 0);
+        expect_int(r, -ESTALE);
+        expect(strstr(reason, "has been replaced since this run got it"));
+        expect(strstr(reason, "run it again"));
+        expect(!strstr(reason, "damaged"));
+}
+
+TEST(a_note_that_a_restored_file_contradicts_is_put_right_by_who_can_see_it) {
+        _cleanup_(tree_freep) struct tree *host = NULL;
+        _cleanup_(kek_freep) struct kek *restored = NULL, *lost = NULL;
+        _cleanup_(store_freep) struct store *store = NULL;
+        _cleanup_free_ char *reason = NULL;
+
+        expect_int(new_host("/restored", &host), 0);
+        expect_int(kek_draw(&lost), 0);
+        expect_int(kek_note(host, lost, &reason), 0);
+        expect_int(kek_load(host, &restored, &reason), 0);
+        expect(!kek_is_noted(host, restored));
+        expect_int(store_open(host, restored, false, 0, &store, &reason), 0);
+        expect(!kek_is_noted(host, restored));
+        store_free(TAKE_PTR(store));
+        expect_int(store_open(host, restored, true, 0, &store, &reason), 0);
+        expect(kek_is_noted(host, restored));
+}
+
+TEST(the_previous_one_is_kept_once) {
+        _cleanup_(tree_freep) struct tree *host = NULL;
+        _cleanup_(kek_freep) struct kek *old = NULL, *new = NULL, *kept = NULL;
+        _cleanup_free_ char *reason = NULL, *path = NULL, *again = NULL;
+
+        expect_int(new_host("/keep", &host), 0);
+        expect_int(kek_load(host, &old, &reason), 0);
+        expect_int(kek_renew(old, &new), 0);
+        expect_int(kek_keep_previous(host, SEAL_WITH_HOST, new, &path, &reason), 0);
+        expect(strstr(path, old->kid));
+        expect_int(kek_keep_previous(host, SEAL_WITH_HOST, new, &again, &reason), 0);
+        expect_string(again, path);
+        expect_int(rename(path, in_scratch("/keep" PATH_KEK)), 0);
+        expect_int(kek_load(host, &kept, &reason), 0);
+        expect_string(kept->kid, old->kid);
+}
+
+TEST(a_set_of_any_other_form_is_refused) {
+#define ONE(kid) "{\"kty\":\"oct\",\"kid\":\"" kid "\",\"alg\":\"A256GCM\",\"k\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}"
+        static const struct {
+                const char *text;
+                int wanted;
+        } cases[] = {
+                { "{\"keys\":[" ONE("a") "," ONE("b") "]}", 0 },
+                { "{\"keys\":[" ONE("a") "," ONE("a") "]}", -EBADMSG },
+                { "{\"keys\":[" ONE("a") "," ONE("b") "," ONE("c") "]}", -EBADMSG },
+                { "{\"keys\":[" ONE("a") "]}", -EBADMSG },
+                { "{\"keys\":[]}", -EBADMSG },
+                { "{\"keys\":{}}", -EBADMSG },
+                { "{\"keys\":null}", -EBADMSG },
+                { "{\"keys\":[" ONE("a") ",1]}", -EBADMSG },
+                { "{\"keys\":[" ONE("a") "," ONE("b") "],\"x\":1}", -EBADMSG },
+                { "[" ONE("a") "," ONE("b") "]", -EBADMSG },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(cases); i++) {
+                _cleanup_(secret_freep) struct secret *text = NULL;
+                _cleanup_(kek_freep) struct kek *kek = NULL;
+
+                expect_int(secret_new_from(cases[i].text, strlen(cases[i].text), &text), 0);
+                int r = kek_parse(text, &kek);
+                if (r != cases[i].wanted)
+                        printf("# %s\n", cases[i].text);
+                expect_int(r, cases[i].wanted);
+        }
 }
 
 int main(void) {

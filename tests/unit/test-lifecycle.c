@@ -1,218 +1,473 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* Key states and due times as tables: every rule a row. Needs no real key. */
+/* The steps of a rotation, one rule after another, with a virtual clock. tests/simulation/ puts them together. */
+
+#include <errno.h>
 
 #include "lifecycle.h"
 #include "tap.h"
 
+#define T0 INT64_C(1800000000)
 #define DAY INT64_C(86400)
+#define LEAD (300 + 60)
+#define OVERLAP (900 + 60)
 
-static const struct policy policy = { .cryptoperiod = 30 * DAY, .jitter = 0 };
+static struct delivery web_deliveries[] = {
+        { .unit = (char *) "issuer.service", .credential = (char *) "key", .use = USE_SIGN, .format = FORMAT_PEM },
+        { .unit = (char *) "gateway.service", .credential = (char *) "jwks", .use = USE_VERIFY, .format = FORMAT_JWKS },
+};
+static struct delivery solo_deliveries[] = {
+        { .unit = (char *) "rest.service", .credential = (char *) "key", .use = USE_SIGN, .format = FORMAT_HEX },
+};
 
-static int make_set(const struct key_times *times, size_t n, struct keyset **ret) {
-        int r;
+#define PERIODS \
+        .name = (char *) "billing", .environment = (char *) "test", .valid = true, .cryptoperiod = 30 * DAY, .token_lifetime = 900, \
+        .jwks_max_age = 300, .clock_skew = 60
 
-        r = keyset_new("production", "billing", ret);
-        for (size_t i = 0; i < n && r >= 0; i++)
-                r = keyset_add(*ret, NULL, &times[i]);
-        return r;
+static const struct policy web = { PERIODS, .algorithm = ALGORITHM_ES256, .deliveries = web_deliveries, .n_deliveries = 2 };
+static const struct policy solo = { PERIODS, .algorithm = ALGORITHM_HS256, .size = 32, .deliveries = solo_deliveries, .n_deliveries = 1 };
+
+static const struct lifecycle_facts nobody_runs = {
+        .known = true, .published = LIFECYCLE_ALL, .verifiers = LIFECYCLE_ALL, .signers = LIFECYCLE_ALL,
+};
+
+/* What every test stands on. */
+static void must(bool condition) {
+        if (!condition)
+                abort();
 }
 
-/* A key of 1000, its successor decided at 1900 to sign from 2000 on, the first one to be destroyed at
- * 2100. */
-static const struct key_times rotated[] = {
-        { .created = 1000, .activates = 1000, .deactivates = 2000, .destroys = 2100 },
-        { .created = 1900, .activates = 2000, .deactivates = 3000, .destroys = TIME_NEVER },
-};
-/* One key without a successor. */
-static const struct key_times single[] = {
-        { .created = 1000, .activates = 1000, .deactivates = 2000, .destroys = TIME_NEVER },
-};
-/* None of these has begun to sign. */
-static const struct key_times future[] = {
-        { .created = 1000, .activates = 3000, .deactivates = 4000, .destroys = TIME_NEVER },
-        { .created = 1000, .activates = 2000, .deactivates = 3000, .destroys = TIME_NEVER },
-};
-/* Two with the same activation. */
-static const struct key_times twins[] = {
-        { .created = 1000, .activates = 1000, .deactivates = 2000, .destroys = TIME_NEVER },
-        { .created = 1000, .activates = 1000, .deactivates = 2000, .destroys = TIME_NEVER },
-};
-/* Everything is over. */
-static const struct key_times gone[] = {
-        { .created = 1000, .activates = 1000, .deactivates = 2000, .destroys = 2100 },
-        { .created = 1900, .activates = 2000, .deactivates = 3000, .destroys = 3100 },
-};
+static void add_key(struct keyset *keyset, const struct policy *policy, const struct key_times *times) {
+        struct jwk *jwk;
 
-static const struct {
-        const char *what;
-        const struct key_times *times;
-        size_t n;
-        int64_t now;
-        enum key_state states[2];
-        int active; /* -1: none */
-} state_rows[] = {
-        { "first second of a key", single, 1, 1000, { KEY_ACTIVE }, 0 },
-        { "clock before a key's creation", single, 1, 999, { KEY_ACTIVE }, 0 },
-        { "clock at zero", single, 1, 0, { KEY_ACTIVE }, 0 },
-        { "clock at the beginning of all time", single, 1, INT64_MIN, { KEY_ACTIVE }, 0 },
-        { "cryptoperiod over, no successor", single, 1, 2000, { KEY_ACTIVE }, 0 },
-        { "far in the future, no successor", single, 1, INT64_MAX - 1, { KEY_ACTIVE }, 0 },
-        { "end of all time: never stays never", single, 1, INT64_MAX, { KEY_ACTIVE }, 0 },
-        { "successor published", rotated, 2, 1999, { KEY_ACTIVE, KEY_PRE_ACTIVATION }, 0 },
-        { "successor signs from its very second", rotated, 2, 2000, { KEY_DEACTIVATED, KEY_ACTIVE }, 1 },
-        { "last second of the old key", rotated, 2, 2099, { KEY_DEACTIVATED, KEY_ACTIVE }, 1 },
-        { "old key destroyed", rotated, 2, 2100, { KEY_DESTROYED, KEY_ACTIVE }, 1 },
-        { "clock before both", rotated, 2, 0, { KEY_ACTIVE, KEY_PRE_ACTIVATION }, 0 },
-        { "far in the future with both", rotated, 2, INT64_MAX - 1, { KEY_DESTROYED, KEY_ACTIVE }, 1 },
-        { "none begun: the earliest signs", future, 2, 1500, { KEY_PRE_ACTIVATION, KEY_ACTIVE }, 1 },
-        { "none begun, clock at the first's second", future, 2, 2000, { KEY_PRE_ACTIVATION, KEY_ACTIVE }, 1 },
-        { "order in the set does not matter", future, 2, 3000, { KEY_ACTIVE, KEY_DEACTIVATED }, 0 },
-        { "same second: the later in the set", twins, 2, 1500, { KEY_DEACTIVATED, KEY_ACTIVE }, 1 },
-        { "same second, that very second", twins, 2, 1000, { KEY_DEACTIVATED, KEY_ACTIVE }, 1 },
-        { "same second, clock before: the same one", twins, 2, 500, { KEY_PRE_ACTIVATION, KEY_ACTIVE }, 1 },
-        { "all destroyed: none signs", gone, 2, 4000, { KEY_DESTROYED, KEY_DESTROYED }, -1 },
-        { "clock back before the destruction", gone, 2, 2500, { KEY_DESTROYED, KEY_ACTIVE }, 1 },
-};
+        must(jwk_generate(policy->algorithm, algorithm_size_default(policy->algorithm), &jwk) == 0);
+        must(lifecycle_add(keyset, policy, jwk, times) == 0);
+}
 
-TEST(state_follows_from_the_recorded_times) {
-        for (size_t row = 0; row < ELEMENTSOF(state_rows); row++) {
-                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-                const struct key *active;
+/* One step, stored. */
+static struct lifecycle_result advance(struct keyset *keyset, const struct policy *policy, const struct lifecycle_facts *facts, int64_t now) {
+        struct lifecycle_result result;
 
-                expect_int(make_set(state_rows[row].times, state_rows[row].n, &keyset), 0);
-                active = keyset_active(keyset, state_rows[row].now);
-                printf("# %s\n", state_rows[row].what);
-                expect_int(active ? active - keyset->keys : -1, state_rows[row].active);
-                for (size_t i = 0; i < state_rows[row].n; i++)
-                        expect_int(key_state_at(keyset, i, state_rows[row].now), state_rows[row].states[i]);
+        must(lifecycle_advance(policy, keyset, facts, now, &result) == 0);
+        if (result.create)
+                add_key(keyset, policy, &result.times);
+        if (result.create || result.changed)
+                keyset->generation++;
+        return result;
+}
+
+/* A set with one active key since T0. */
+static struct keyset *begin(const struct policy *policy) {
+        struct keyset *keyset;
+        struct lifecycle_result result;
+
+        must(keyset_new("test", "billing", &keyset) == 0);
+        result = advance(keyset, policy, &nobody_runs, T0);
+        must(result.create && keyset->n_keys == 1);
+        return keyset;
+}
+
+/* Until nothing changes. */
+static struct lifecycle_result settle(struct keyset *keyset, const struct policy *policy, const struct lifecycle_facts *facts, int64_t now) {
+        struct lifecycle_result result;
+
+        for (int i = 0; i < 10; i++) {
+                result = advance(keyset, policy, facts, now);
+                if (!result.changed && !result.create)
+                        return result;
         }
+        must(!"it settles");
+        return result;
 }
 
-TEST(exactly_one_key_signs_at_every_instant) {
-        static const struct {
-                const struct key_times *times;
-                int64_t until; /* all its keys are destroyed then */
-        } sets[] = { { rotated, TIME_NEVER }, { future, TIME_NEVER }, { twins, TIME_NEVER }, { gone, 3100 } };
-
-        for (size_t s = 0; s < ELEMENTSOF(sets); s++) {
-                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-
-                expect_int(make_set(sets[s].times, 2, &keyset), 0);
-                for (int64_t now = 0; now < 5000 && now < sets[s].until; now++)
-                        expect_int((key_state_at(keyset, 0, now) == KEY_ACTIVE) +
-                                           (key_state_at(keyset, 1, now) == KEY_ACTIVE),
-                                   1);
-        }
+static enum key_state state(const struct keyset *keyset, size_t index) {
+        return key_state(keyset, &keyset->keys[index]);
 }
 
-static const struct {
-        const char *what;
-        const struct key_times *times;
-        size_t n;
-        int64_t now, next;
-        bool create, overdue;
-} advance_rows[] = {
-        { "no key: one is made", NULL, 0, 1000, 1000 + 30 * DAY, true, false },
-        { "all destroyed: one is made", gone, 2, 4000, 4000 + 30 * DAY, true, false },
-        { "signing: rotation is next", single, 1, 1500, 2000, false, false },
-        { "clock before the key: its activation is next", single, 1, 500, 1000, false, false },
-        { "one second before the end", single, 1, 1999, 2000, false, false },
-        { "overdue from the second of the end on", single, 1, 2000, TIME_NEVER, false, true },
-        { "overdue for ever", single, 1, INT64_MAX, TIME_NEVER, false, true },
-        { "successor published: its activation is next", rotated, 2, 1950, 2000, false, false },
-        { "old key still verifies: its destruction is next", rotated, 2, 2000, 2100, false, false },
-        { "old key destroyed: rotation is next", rotated, 2, 2100, 3000, false, false },
-        { "successor overdue", rotated, 2, 3500, TIME_NEVER, false, true },
-        { "none begun: the first activation is next", future, 2, 1500, 2000, false, false },
-        { "first one signs: the second's activation is next", future, 2, 2500, 3000, false, false },
-};
+TEST(first_key_signs_at_once) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_result result;
 
-TEST(next_time_and_need_follow_from_the_recorded_times) {
-        for (size_t row = 0; row < ELEMENTSOF(advance_rows); row++) {
-                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-                struct lifecycle_event event;
-
-                expect_int(make_set(advance_rows[row].times, advance_rows[row].n, &keyset), 0);
-                lifecycle_advance(&policy, keyset, advance_rows[row].now, 0, &event);
-                printf("# %s\n", advance_rows[row].what);
-                expect_int(event.create, advance_rows[row].create);
-                expect_int(event.overdue, advance_rows[row].overdue);
-                expect_int(event.next, advance_rows[row].next);
-        }
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_int(keyset->keys[0].times.deactivates, T0 + 30 * DAY);
+        expect_int(keyset->keys[0].times.overlap, OVERLAP);
+        expect_int(keyset->verify_generation, 1);
+        expect_int(keyset->sign_generation, 1);
+        result = advance(keyset, &web, &nobody_runs, T0);
+        expect(!result.changed && !result.create);
+        expect_int(result.next, T0 + 30 * DAY - LEAD);
 }
 
-static const struct {
-        const char *what;
-        int64_t now, cryptoperiod, jitter;
-        uint64_t random;
-        int64_t deactivates;
-} create_rows[] = {
-        { "no jitter", 1000, 30 * DAY, 0, 12345, 1000 + 30 * DAY },
-        { "draw of nothing", 1000, 30 * DAY, 3600, 0, 1000 + 30 * DAY },
-        { "draw of some", 1000, 30 * DAY, 3600, 100, 1000 + 30 * DAY - 100 },
-        { "largest draw is the jitter itself", 1000, 30 * DAY, 3600, 3600, 1000 + 30 * DAY - 3600 },
-        { "draws go round after it", 1000, 30 * DAY, 3600, 3601, 1000 + 30 * DAY },
-        { "any number draws", 1000, 30 * DAY, 3600, UINT64_MAX, 1000 + 30 * DAY - (int64_t) (UINT64_MAX % 3601) },
-        { "jitter as long as the period", 1000, 3600, 3600, 3600, 1000 },
-        { "jitter longer than the period", 1000, 3600, INT64_MAX, 3600, 1000 },
-        { "longest jitter", 0, INT64_MAX, INT64_MAX, UINT64_MAX, INT64_MAX - (int64_t) (UINT64_MAX % (UINT64_C(1) << 63)) },
-        { "period beyond all time", 1000, INT64_MAX, 0, 0, TIME_NEVER },
-        { "clock near the end of time", INT64_MAX - 5, 30 * DAY, 0, 0, TIME_NEVER },
-        { "clock at the beginning of time", INT64_MIN, 30 * DAY, 0, 0, INT64_MIN + 30 * DAY },
-        { "clock before 1970", -5, 10, 0, 0, 5 },
-};
+TEST(rotation_takes_its_steps_in_order) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t end = T0 + 30 * DAY;
+        struct lifecycle_result result;
 
-TEST(new_key_signs_at_once_and_ends_by_chance_within_the_jitter) {
-        for (size_t row = 0; row < ELEMENTSOF(create_rows); row++) {
-                struct policy p = { .cryptoperiod = create_rows[row].cryptoperiod,
-                                    .jitter = create_rows[row].jitter };
-                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-                struct lifecycle_event event;
+        result = settle(keyset, &web, &nobody_runs, end - LEAD - 1);
+        expect_int(keyset->n_keys, 1);
+        result = settle(keyset, &web, &nobody_runs, end - LEAD);
+        expect_int(keyset->n_keys, 2);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_int(state(keyset, 1), KEY_PRE_ACTIVATION);
+        expect_int(keyset->keys[1].times.published, end - LEAD + 1);
+        expect_int(result.next, end + 1);
 
-                expect_int(make_set(NULL, 0, &keyset), 0);
-                lifecycle_advance(&p, keyset, create_rows[row].now, create_rows[row].random, &event);
-                printf("# %s\n", create_rows[row].what);
-                expect(event.create);
-                expect(!event.overdue);
-                expect_int(event.times.created, create_rows[row].now);
-                expect_int(event.times.activates, create_rows[row].now);
-                expect_int(event.times.deactivates, create_rows[row].deactivates);
-                expect_int(event.times.destroys, TIME_NEVER);
-                expect_int(event.next, event.times.deactivates);
-        }
+        result = settle(keyset, &web, &nobody_runs, end + 1);
+        expect_int(state(keyset, 0), KEY_DEACTIVATED);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        expect_int(keyset->keys[0].times.destroys, end + 1 + OVERLAP + 1);
+        expect_int(result.next, end + 1 + OVERLAP + 1);
+
+        result = settle(keyset, &web, &nobody_runs, result.next);
+        expect_int(keyset->n_keys, 1);
+        expect_int(keyset->n_destroyed, 1);
+        expect_string(keyset->destroyed[0].reason, "expired");
+        expect_int(keyset->verify_generation, keyset->generation);
 }
 
-TEST(huge_times_do_not_overflow) {
-        static const int64_t extremes[] = { INT64_MIN, INT64_MIN + 1, -1, 0, 1, INT64_MAX - 1, INT64_MAX };
-        size_t n = ELEMENTSOF(extremes);
+TEST(solo_secret_changes_its_key_in_one_step) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&solo);
+        int64_t end = T0 + 30 * DAY;
+        uint64_t verify_generation;
+        struct lifecycle_result result;
 
-        for (size_t i = 0; i < n * n * n * n; i++) {
-                struct key_times times = {
-                        .created = extremes[i % n],
-                        .activates = extremes[i / n % n],
-                        .deactivates = extremes[i / n / n % n],
-                        .destroys = extremes[i / n / n / n % n],
-                };
-                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-                struct lifecycle_event event;
+        result = advance(keyset, &solo, &nobody_runs, end - 1);
+        expect(!result.create);
+        expect_int(result.next, end);
+        result = advance(keyset, &solo, &nobody_runs, end);
+        expect(result.create);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        result = settle(keyset, &solo, &nobody_runs, end);
+        verify_generation = keyset->verify_generation;
+        (void) settle(keyset, &solo, &nobody_runs, result.next);
+        expect_int(keyset->n_keys, 1);
+        expect_int(keyset->verify_generation, verify_generation); /* nobody is told of the destruction: one restart a rotation */
+}
 
-                expect_int(make_set(&times, 1, &keyset), 0);
-                for (size_t j = 0; j < n; j++) {
-                        lifecycle_advance(&policy, keyset, extremes[j], UINT64_MAX, &event);
-                        expect(event.next > extremes[j] || event.next == TIME_NEVER);
-                        expect_int(event.create, key_state_at(keyset, 0, extremes[j]) != KEY_ACTIVE);
+TEST(verifier_without_the_new_key_holds_activation_back) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_facts facts = nobody_runs;
+        int64_t end = T0 + 30 * DAY;
+        struct lifecycle_result result;
+
+        facts.verifiers = facts.signers = 1;
+        result = settle(keyset, &web, &facts, end - LEAD);
+        expect_int(result.wait, LIFECYCLE_WAIT_VERIFIERS);
+        expect_int(keyset->keys[1].times.published, TIME_NEVER);
+        result = settle(keyset, &web, &facts, end + 100 * DAY);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect(result.overdue);
+
+        /* It counts from when it was seen. */
+        facts.verifiers = keyset->verify_generation;
+        result = settle(keyset, &web, &facts, end + 100 * DAY);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_int(result.next, end + 100 * DAY + LEAD + 1);
+        (void) settle(keyset, &web, &facts, result.next);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+}
+
+TEST(verifier_that_falls_back_holds_activation_back) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_facts facts = nobody_runs;
+        int64_t end = T0 + 30 * DAY;
+
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        facts.verifiers = 1;
+        expect_int(settle(keyset, &web, &facts, end + 1).wait, LIFECYCLE_WAIT_VERIFIERS);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+}
+
+TEST(what_is_not_published_is_no_evidence) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_facts facts = nobody_runs;
+        int64_t end = T0 + 30 * DAY;
+
+        facts.published = 1;
+        (void) settle(keyset, &web, &facts, end - LEAD);
+        expect_int(keyset->keys[1].times.published, TIME_NEVER);
+        facts.published = keyset->generation;
+        (void) settle(keyset, &web, &facts, end - LEAD);
+        (void) advance(keyset, &web, &facts, end + 1);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        expect_int(settle(keyset, &web, &facts, end + 1).wait, LIFECYCLE_WAIT_SIGNERS);
+        expect_int(keyset->keys[0].times.destroys, TIME_NEVER);
+}
+
+TEST(nothing_known_of_consumers_is_no_evidence) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_facts facts = nobody_runs;
+
+        facts.known = false;
+        (void) settle(keyset, &web, &facts, T0 + 300 * DAY);
+        expect_int(keyset->n_keys, 2);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_int(keyset->keys[1].times.published, TIME_NEVER);
+}
+
+TEST(signer_with_the_old_key_keeps_it_alive_and_holds_the_next_rotation) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_facts facts = nobody_runs;
+        int64_t end = T0 + 30 * DAY;
+        struct lifecycle_result result;
+
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        facts.signers = 1;
+        (void) settle(keyset, &web, &facts, end + 1);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        result = settle(keyset, &web, &facts, end + 300 * DAY);
+        expect_int(result.wait, LIFECYCLE_WAIT_SIGNERS);
+        expect_int(keyset->n_keys, 2);
+        facts.signers = keyset->sign_generation;
+        (void) advance(keyset, &web, &facts, end + 300 * DAY);
+        expect_int(keyset->keys[0].times.destroys, end + 300 * DAY + OVERLAP + 1);
+}
+
+TEST(jitter_shortens_a_cryptoperiod_once) {
+        struct lifecycle_facts facts = nobody_runs;
+        struct policy jittered = web;
+        struct lifecycle_result result;
+        _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+
+        jittered.jitter = 3600;
+        facts.random = 3600 + 3601;
+        expect_int(keyset_new("test", "billing", &keyset), 0);
+        expect_int(lifecycle_advance(&jittered, keyset, &facts, T0, &result), 0);
+        expect_int(result.times.deactivates, T0 + 30 * DAY - 3600);
+}
+
+TEST(revoked_key_is_gone_and_a_successor_signs_at_once) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t end = T0 + 30 * DAY;
+        char kid[JWK_KID_MAX + 1];
+
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        strcpy(kid, jwk_kid(keyset->keys[0].jwk));
+        expect_int(lifecycle_revoke(keyset, &web, "no-such-key", end, 0), -ENOENT);
+        expect_int(lifecycle_revoke(keyset, &web, kid, end - LEAD, 0), 0);
+        expect_int(keyset->n_keys, 1);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_string(keyset->destroyed[0].kid, kid);
+        expect_string(keyset->destroyed[0].reason, "compromised");
+        expect_int(keyset->sign_generation, keyset->generation + 1);
+        expect_int(keyset->verify_generation, keyset->generation + 1);
+}
+
+TEST(no_earlier_key_signs_again_after_a_revocation) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t end = T0 + 30 * DAY;
+        struct key_times times;
+        int64_t destroys;
+
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        (void) settle(keyset, &web, &nobody_runs, end + 1);
+        destroys = keyset->keys[0].times.destroys;
+        expect_int(lifecycle_revoke(keyset, &web, jwk_kid(keyset->keys[1].jwk), end + 2, 0), 1);
+        times = lifecycle_times_active(&web, end + 2, 0);
+        add_key(keyset, &web, &times);
+        expect_int(keyset->n_keys, 2);
+        expect_int(state(keyset, 0), KEY_DEACTIVATED);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        expect_int(keyset->keys[0].times.destroys, destroys);
+        expect_int(lifecycle_revoke(keyset, &web, NULL, end + 3, 0), 1);
+        expect_int(keyset->n_keys, 0);
+}
+
+TEST(rollback_lets_the_previous_key_sign_while_it_lives) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t end = T0 + 30 * DAY;
+
+        expect_int(lifecycle_rollback(keyset, &web, end, 0), -ENOENT);
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        (void) settle(keyset, &web, &nobody_runs, end + 1);
+        expect_int(lifecycle_rollback(keyset, &web, end + 1, 0), 0);
+        keyset->generation++;
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_int(state(keyset, 1), KEY_DEACTIVATED);
+        expect_int(keyset->keys[0].times.destroys, TIME_NEVER);
+        expect(keyset->keys[0].times.activates > keyset->keys[1].times.activates);
+        (void) settle(keyset, &web, &nobody_runs, end + 1);
+        expect_int(keyset->keys[1].times.destroys, end + 1 + OVERLAP + 1);
+}
+
+TEST(forced_rotation_does_not_skip_a_step) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_result result;
+
+        lifecycle_begin_rotation(keyset, T0 + 10);
+        result = settle(keyset, &web, &nobody_runs, T0 + 10);
+        expect_int(keyset->n_keys, 2);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        expect_int(result.next, T0 + 10 + LEAD + 1);
+}
+
+TEST(another_algorithm_is_a_rotation) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct policy edited = web;
+        struct lifecycle_result result;
+
+        edited.algorithm = ALGORITHM_EDDSA;
+        keyset->policy = strdup("[secret]\nenvironment = test\nalgorithm = ES256\n[access]\nusers = alice\n");
+        expect_int(lifecycle_adopt_policy(keyset, &edited, "new", T0 + 10), 0);
+        expect(keyset->previous);
+        expect_string(keyset->policy, "new");
+        result = settle(keyset, &edited, &nobody_runs, T0 + 10);
+        expect_int(keyset->n_keys, 2);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+        result = settle(keyset, &edited, &nobody_runs, result.next);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        expect(keyset->previous);
+        (void) settle(keyset, &edited, &nobody_runs, result.next);
+        expect_int(keyset->n_keys, 1);
+        expect(!keyset->previous);
+}
+
+TEST(longer_tokens_keep_keys_longer_and_shorter_ones_do_not_end_them_earlier) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct policy longer = web, shorter = web;
+
+        longer.token_lifetime = 7200;
+        shorter.token_lifetime = 60;
+        expect_int(lifecycle_adopt_policy(keyset, &longer, "", T0 + 1), 0);
+        expect_int(keyset->keys[0].times.overlap, 7260);
+        expect_int(lifecycle_adopt_policy(keyset, &shorter, "", T0 + 2), 0);
+        expect_int(keyset->keys[0].times.overlap, 7260);
+}
+
+TEST(clock_set_forward_by_years_ends_nothing) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t end = T0 + 30 * DAY, step = 3650 * DAY, destroys;
+        struct lifecycle_result result;
+        struct lifecycle_event event;
+
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        (void) settle(keyset, &web, &nobody_runs, end + 1);
+        destroys = keyset->keys[0].times.destroys;
+        expect(lifecycle_follow_clock(keyset, step, &event));
+        expect_int(event.type, LIFECYCLE_CLOCK);
+        expect_int(event.seconds, step);
+        expect_int(keyset->keys[0].times.destroys, destroys + step + 1);
+        result = settle(keyset, &web, &nobody_runs, end + 2 + step);
+        expect_int(keyset->n_keys, 2);
+        expect_int(result.next, destroys + step + 1);
+}
+
+TEST(clock_set_back_by_years_does_not_stop_rotations) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t step = -3650 * DAY;
+        struct lifecycle_result result;
+        struct lifecycle_event event;
+
+        expect(lifecycle_follow_clock(keyset, step, &event));
+        result = settle(keyset, &web, &nobody_runs, T0 + 5 + step);
+        expect_int(result.next, T0 + step + 30 * DAY - LEAD);
+
+        /* The next key's cryptoperiod is no longer than any other's, though its activation must come after the former one's. */
+        (void) settle(keyset, &web, &nobody_runs, result.next);
+        (void) settle(keyset, &web, &nobody_runs, result.next + LEAD + 1);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        expect_int(keyset->keys[1].times.deactivates, result.next + LEAD + 1 + 30 * DAY);
+}
+
+TEST(clock_set_back_by_hours_keeps_keys_of_tokens_that_are_dated_ahead) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_event event;
+
+        expect(lifecycle_follow_clock(keyset, -3600, &event));
+        expect_int(keyset->keys[0].times.overlap, OVERLAP + 3600);
+}
+
+TEST(clock_that_was_set_by_a_second_is_not_noticed) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_event event;
+
+        expect(!lifecycle_follow_clock(keyset, LIFECYCLE_CLOCK_TOLERANCE, &event));
+        expect(!lifecycle_follow_clock(keyset, -LIFECYCLE_CLOCK_TOLERANCE, &event));
+        expect_int(keyset->keys[0].times.deactivates, T0 + 30 * DAY);
+}
+
+TEST(after_a_boot_without_a_time_server_waiting_counts_anew) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        int64_t end = T0 + 30 * DAY, boot = end + 1000 * DAY;
+
+        expect(!lifecycle_distrust_clock(keyset, boot)); /* nothing waits */
+        (void) settle(keyset, &web, &nobody_runs, end - LEAD);
+        expect(lifecycle_distrust_clock(keyset, boot));
+        (void) settle(keyset, &web, &nobody_runs, boot + LEAD - 1);
+        expect_int(state(keyset, 1), KEY_PRE_ACTIVATION);
+        (void) settle(keyset, &web, &nobody_runs, boot + LEAD);
+        expect_int(state(keyset, 1), KEY_ACTIVE);
+        expect(lifecycle_distrust_clock(keyset, boot + DAY));
+        expect_int(keyset->keys[0].times.destroys, boot + DAY + OVERLAP + 1);
+        expect(lifecycle_distrust_clock(keyset, boot));
+        expect_int(keyset->keys[0].times.destroys, boot + DAY + OVERLAP + 1);
+}
+
+TEST(window_holds_what_restarts_units_and_nothing_else) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct policy windowed = web;
+        int64_t due = T0 + 30 * DAY - LEAD;
+        struct lifecycle_result result;
+
+        expect_int(window_parse("Sun 02:00-04:00", &windowed.window), 0);
+        result = advance(keyset, &windowed, &nobody_runs, due);
+        expect(!result.create);
+        expect_int(result.next, window_next(&windowed.window, due));
+        result = advance(keyset, &windowed, &nobody_runs, result.next);
+        expect(result.create);
+}
+
+TEST(retired_secret_is_destroyed_only_when_told_and_when_no_token_is_out) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+        struct lifecycle_facts facts = nobody_runs;
+        struct lifecycle_result result;
+
+        result = settle(keyset, NULL, &facts, T0 + 100);
+        expect_int(keyset->retired, T0 + 100);
+        expect_int(result.next, TIME_NEVER);
+        (void) settle(keyset, NULL, &facts, T0 + 1000 * DAY);
+        expect_int(keyset->n_keys, 1);
+
+        keyset->destroy = true;
+        facts.signers = 1;
+        expect_int(settle(keyset, NULL, &facts, T0 + 1000 * DAY).wait, LIFECYCLE_WAIT_SIGNERS);
+        result = settle(keyset, NULL, &nobody_runs, T0 + 1000 * DAY);
+        expect_int(result.next, T0 + 1000 * DAY + OVERLAP + 1);
+        (void) settle(keyset, NULL, &nobody_runs, result.next);
+        expect_int(keyset->n_keys, 0);
+        expect_int(keyset->n_destroyed, 1);
+}
+
+TEST(policy_that_comes_back_takes_the_end_back) {
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+
+        keyset->destroy = true;
+        (void) settle(keyset, NULL, &nobody_runs, T0 + 100);
+        expect(keyset->keys[0].times.destroys != TIME_NEVER);
+        (void) advance(keyset, &web, &nobody_runs, T0 + 101);
+        expect_int(keyset->retired, TIME_NEVER);
+        expect(!keyset->destroy);
+        expect_int(keyset->keys[0].times.destroys, TIME_NEVER);
+        expect_int(state(keyset, 0), KEY_ACTIVE);
+}
+
+TEST(extreme_times_overflow_nothing) {
+        static const int64_t extremes[] = { INT64_MIN, INT64_MIN + 1, -1, 0, INT64_MAX - 1, INT64_MAX };
+
+        for (size_t i = 0; i < ELEMENTSOF(extremes); i++)
+                for (size_t j = 0; j < ELEMENTSOF(extremes); j++) {
+                        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web);
+                        struct lifecycle_result result;
+                        struct lifecycle_event event;
+
+                        (void) lifecycle_follow_clock(keyset, extremes[j], &event);
+                        expect_int(lifecycle_advance(&web, keyset, &nobody_runs, extremes[i], &result), 0);
+                        expect(keyset_active(keyset));
                 }
-        }
-}
-
-TEST(states_have_the_names_of_the_standard) {
-        expect_string(key_state_to_string(KEY_PRE_ACTIVATION), "pre-activation");
-        expect_string(key_state_to_string(KEY_ACTIVE), "active");
-        expect_string(key_state_to_string(KEY_DEACTIVATED), "deactivated");
-        expect_string(key_state_to_string(KEY_DESTROYED), "destroyed");
 }
 
 int main(void) {
+        if (jwk_init() < 0)
+                return EXIT_FAILURE;
         return tap_main();
 }

@@ -473,6 +473,45 @@ TEST(keyrota_conf_gives_defaults) {
         end(&l);
 }
 
+TEST(keyrota_conf_gives_a_window_that_a_policy_can_do_without) {
+        struct load l;
+
+        begin(&l);
+        put(&l, CONF, "[rotation]\n\nwindow = Sun 02:00-04:00\non_removal = destroy\n");
+        put(&l, ETC "a.ini", GOOD);
+        put(&l, ETC "b.ini", SECRET READER "[rotation]\nwindow = any\non_removal = keep\n");
+        put(&l, ETC "c.ini", SECRET READER "[rotation]\nwindow = any\n");
+        put(&l, ETC "c.ini.d/x.ini", "[rotation]\nwindow = 01:00-02:00\n");
+        expect_int(load_all(&l), 0);
+        expect_complaints(&l, 0);
+
+        expect(find(&l, "a")->window.set && find(&l, "a")->window.days == 1);
+        expect(strstr(find(&l, "a")->window_file, CONF));
+        expect_int(find(&l, "a")->window_line, 3);
+        expect_int(find(&l, "a")->on_removal, ON_REMOVAL_DESTROY);
+        expect(!find(&l, "b")->window.set);
+        expect_int(find(&l, "b")->on_removal, ON_REMOVAL_KEEP);
+        expect(find(&l, "c")->window.set && find(&l, "c")->window.opens == 60);
+        expect(strstr(find(&l, "c")->window_file, "c.ini.d/x.ini"));
+        expect_int(find(&l, "c")->on_removal, ON_REMOVAL_DESTROY);
+        end(&l);
+}
+
+TEST(max_unavailable_is_checked_where_it_stands) {
+        struct load l;
+
+        begin(&l);
+        put(&l, ETC "a.ini", GOOD);
+        put(&l, ETC "a.ini.d/x.ini", "[deliver:issuer.service]\n\nmax_unavailable = 2\n");
+        put(&l, ETC "b.ini", SECRET "[deliver:a@.service]\nuse = verify\n[deliver:b@.service]\nuse = verify\nmax_unavailable = 2\n");
+        expect_int(load_all(&l), 0);
+        expect_complaints(&l, 1);
+        expect(complained(&l, ETC "a.ini.d/x.ini", 3, "issuer.service is one unit; leave it out"));
+        expect_int(find(&l, "b")->deliveries[0].max_unavailable, 1);
+        expect_int(find(&l, "b")->deliveries[1].max_unavailable, 2);
+        end(&l);
+}
+
 TEST(a_rule_broken_by_a_default_names_keyrota_conf) {
         struct load l;
 
@@ -497,6 +536,8 @@ TEST(errors_in_keyrota_conf_make_every_policy_invalid) {
                 { ISSUER, 1, "belongs in the policy of one secret" },
                 { "[policy]\n", 1, "known are [keyrota], [secret] and [rotation]" },
                 { "[rotation]\njiter = 1h\n", 2, "did you mean \"jitter\"?" },
+                { "[rotation]\nwindow = sometimes\n", 2, "is not a window; write one such as Sun 02:00-04:00" },
+                { "[rotation]\non_removal = drop\n", 2, "write keep or destroy" },
                 { "[secret]\nsize = 64\n", 2, "size without algorithm" },
                 { "[secret]\nalgorithm = HS512\nsize = 32\n", 3, "smaller than the hash of HS512" },
                 { "jitter = 1h\n", 1, "before the first section" },

@@ -81,7 +81,10 @@ static bool same_policy(const struct policy *a, const struct policy *b) {
                         a->algorithm != b->algorithm || a->size != b->size ||
                         a->cryptoperiod != b->cryptoperiod || a->token_lifetime != b->token_lifetime ||
                         a->jwks_max_age != b->jwks_max_age || a->clock_skew != b->clock_skew ||
-                        a->jitter != b->jitter || a->n_deliveries != b->n_deliveries ||
+                        a->jitter != b->jitter || a->on_removal != b->on_removal ||
+                        a->window.set != b->window.set || a->window.days != b->window.days ||
+                        a->window.opens != b->window.opens || a->window.closes != b->window.closes ||
+                        a->n_deliveries != b->n_deliveries ||
                         a->access.use != b->access.use || a->access.n_users != b->access.n_users ||
                         a->access.n_groups != b->access.n_groups)
                 return false;
@@ -91,7 +94,8 @@ static bool same_policy(const struct policy *a, const struct policy *b) {
                 if (strcmp(x->unit, y->unit) != 0 || !x->credential != !y->credential ||
                                 (x->credential && strcmp(x->credential, y->credential) != 0) ||
                                 x->use != y->use || x->format != y->format || x->newline != y->newline ||
-                                x->on_change != y->on_change || x->signal != y->signal)
+                                x->on_change != y->on_change || x->signal != y->signal ||
+                                x->max_unavailable != y->max_unavailable)
                         return false;
         }
         for (size_t i = 0; i < a->access.n_users; i++)
@@ -114,6 +118,9 @@ TEST(canonical_text_is_read_back_as_an_equal_policy) {
                 "[deliver:a@1.service]\nuse = sign\ncredential = K\nformat = raw\nnewline = no\non_change = "
                 "reload\n"
                 "[access]\nusers = @g alice @h bob\nuse = sign\n",
+                SECRET "[rotation]\nwindow = sat..Monday 22:00-04:00\non_removal = destroy\n"
+                "[deliver:a@.service]\nuse = verify\nmax_unavailable = 1000\n",
+                SECRET "[rotation]\nwindow = 00:00-24:00\n" READER,
                 ("[secret]\nenvironment=e\nalgorithm=PS512\nsize=2048\n[access]\nusers=u01 u02 u03 u04 u05 "
                  "u06 u07 u08 u09 u10 u11 u12 u13 u14 u15 u16 "
                  "u17 u18 u19 u20 u21 u22 u23 u24 u25 u26 u27 u28 u29 u30 u31 u32 u33 u34 u35 u36 u37 u38 "
@@ -135,6 +142,45 @@ TEST(canonical_text_is_read_back_as_an_equal_policy) {
                 expect(again->valid && same_policy(find(&l, "a"), again));
                 end(&l);
         }
+}
+
+/* A store of a version that had no window, on_removal and max_unavailable must not look as if somebody had edited its policy. */
+TEST(keys_that_were_added_later_leave_the_canonical_text_as_it_was) {
+        static const char stored[] = "[secret]\nenvironment = test\nalgorithm = ES256\n\n[rotation]\ncryptoperiod = 30d\n"
+                                     "token_lifetime = 15min\njwks_max_age = 5min\nclock_skew = 1min\njitter = 0\n\n"
+                                     "[deliver:a@.service]\nuse = verify\non_change = restart\n";
+        static const char *const texts[] = {
+                SECRET "[deliver:a@.service]\nuse = verify\n",
+                SECRET "[rotation]\nwindow = any\non_removal = keep\n[deliver:a@.service]\nuse = verify\nmax_unavailable = 1\n",
+        };
+        struct load l;
+
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+                _cleanup_free_ char *text = NULL;
+
+                begin(&l);
+                put(&l, ETC "a.ini", texts[i]);
+                expect_int(load_all(&l), 0);
+                expect_complaints(&l, 0);
+                expect_int(policy_format(find(&l, "a"), &text), 0);
+                expect_string(text, stored);
+                end(&l);
+        }
+}
+
+TEST(keys_that_were_added_later_are_in_the_canonical_text_where_they_say_something) {
+        _cleanup_free_ char *text = NULL;
+        struct load l;
+
+        begin(&l);
+        put(&l, ETC "a.ini",
+            SECRET "[rotation]\nwindow = Sunday,Sat 22:00-00:00\non_removal = destroy\n[deliver:a@.service]\nuse = verify\nmax_unavailable = 3\n");
+        expect_int(load_all(&l), 0);
+        expect_complaints(&l, 0);
+        expect_int(policy_format(find(&l, "a"), &text), 0);
+        expect(strstr(text, "jitter = 0\nwindow = Sat,Sun 22:00-24:00\non_removal = destroy\n\n[deliver:a@.service]\n"));
+        expect(strstr(text, "on_change = restart\nmax_unavailable = 3\n"));
+        end(&l);
 }
 
 TEST(a_stored_text_that_is_no_good_policy_is_refused) {
@@ -176,6 +222,9 @@ TEST(names_are_of_closed_alphabets) {
                         policy_unit_valid("a@b-.service"));
         expect(!policy_unit_valid("a%i.service") && !policy_unit_valid("a b.service") &&
                         !policy_unit_valid("a\n.service"));
+
+        expect(policy_unit_is_template("a@.service") && !policy_unit_is_template("a.service") &&
+                        !policy_unit_is_template("a@b.service") && !policy_unit_is_template("a@b@.service"));
 
         expect(policy_user_valid("alice") && policy_user_valid("_x") && policy_user_valid("A.b-c"));
         expect(!policy_user_valid("") && !policy_user_valid("0") && !policy_user_valid("-a") &&
@@ -247,15 +296,17 @@ static void mutate(char *data, size_t *size) {
 
 TEST(mutated_policies_are_good_or_bad_but_never_half) {
         static const char original[] = SECRET "size = 32\n[rotation]\ncryptoperiod = 30d\ntoken_lifetime = "
-                                              "15min ; x\njitter = 6h\n" ISSUER
+                                              "15min ; x\njitter = 6h\nwindow = Mon..Fri,Sun 22:00-04:00\n"
+                                              "on_removal = destroy\n" ISSUER
                                               "newline = yes\non_change = signal:HUP\n" READER
+                                              "[deliver:many@.service]\nuse = verify\nmax_unavailable = 20\n"
                                               "[access]\nusers = alice @ops\nuse = verify\n";
         unsigned n_good = 0;
         struct load l;
 
         random_state = 2;
         begin(&l);
-        for (unsigned i = 0; i < 3000; i++) {
+        for (unsigned i = 0; i < 6000; i++) {
                 char data[sizeof(original)];
                 size_t size = sizeof(original) - 1, n = 1 + random_below(4);
                 const struct policy *p;

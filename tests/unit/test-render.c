@@ -3,20 +3,19 @@
 /* Renderings byte for byte: every format, use and final newline, and which keys stand in a verification
  * set. */
 
+#include <errno.h>
+
 #include <jansson.h>
 
 #include "render.h"
 #include "tap.h"
 
-#define NOW 2500
-
-/* A key set as it stands in a rotation at NOW: destroyed, deactivated, active, to come. One key of each
- * algorithm given. */
+/* A key set as it stands in a rotation: deactivated twice, active, to come. One key of each algorithm given. */
 static const struct key_times rotation[] = {
-        { .created = 100, .activates = 100, .deactivates = 1000, .destroys = 1100 },
-        { .created = 900, .activates = 1000, .deactivates = 2000, .destroys = 3000 },
-        { .created = 1900, .activates = 2000, .deactivates = 4000, .destroys = 5000 },
-        { .created = 2400, .activates = 4000, .deactivates = 6000, .destroys = TIME_NEVER },
+        { .created = 100, .activates = 100, .deactivates = 1000, .destroys = 3000 },
+        { .created = 900, .activates = 1000, .deactivates = 2000, .destroys = 4000 },
+        { .created = 1900, .activates = 2000, .deactivates = 4000, .destroys = TIME_NEVER },
+        { .created = 2400, .activates = TIME_NEVER, .deactivates = TIME_NEVER, .destroys = TIME_NEVER },
 };
 
 /* RSA keys take long to make: all of this test's are one key under several names. */
@@ -103,7 +102,7 @@ TEST(symmetric_key_has_exactly_these_bytes) {
                         for (size_t newline = 0; newline <= 1; newline++) {
                                 _cleanup_(secret_freep) struct secret *bytes = NULL;
 
-                                expect_int(render(keyset, use, forms[i].format, newline, NOW, &bytes), 0);
+                                expect_int(render(keyset, use, forms[i].format, newline, RENDER_ALL_KINDS, &bytes), 0);
                                 expect_int(bytes->size, forms[i].size + newline);
                                 expect(memcmp(bytes->data, forms[i].bytes, forms[i].size) == 0);
                                 if (newline)
@@ -121,10 +120,10 @@ TEST(raw_key_that_ends_in_a_newline_keeps_it) {
         expect_int(jwk_from_json(json, strlen(json), -1, &jwk, &reason), 0);
         expect_int(keyset_new("production", "billing", &keyset), 0);
         expect_int(keyset_add(keyset, jwk, &rotation[2]), 0);
-        expect_int(render(keyset, USE_SIGN, FORMAT_RAW, false, NOW, &bytes), 0);
+        expect_int(render(keyset, USE_SIGN, FORMAT_RAW, false, RENDER_ALL_KINDS, &bytes), 0);
         expect_int(bytes->size, 32);
         expect_int(bytes->data[31], '\n');
-        expect_int(render(keyset, USE_SIGN, FORMAT_RAW, true, NOW, &longer), 0);
+        expect_int(render(keyset, USE_SIGN, FORMAT_RAW, true, RENDER_ALL_KINDS, &longer), 0);
         expect_int(longer->size, 33);
 }
 
@@ -139,9 +138,9 @@ TEST(every_format_carries_what_it_can_and_refuses_the_rest) {
                                 bool carries = format == FORMAT_JWK || format == FORMAT_JWKS ||
                                         (format == FORMAT_PEM) == !algorithm_is_symmetric(algorithm);
 
-                                expect_int(render(keyset, use, format, false, NOW, &without),
+                                expect_int(render(keyset, use, format, false, RENDER_ALL_KINDS, &without),
                                            carries ? 0 : -EINVAL);
-                                expect_int(render(keyset, use, format, true, NOW, &with),
+                                expect_int(render(keyset, use, format, true, RENDER_ALL_KINDS, &with),
                                            carries ? 0 : -EINVAL);
                                 if (!carries) {
                                         expect(!with && !without);
@@ -179,31 +178,30 @@ static const char *keys_in(const struct secret *text, const struct keyset *keyse
         return list;
 }
 
-TEST(verification_set_holds_every_key_that_verifies_active_first) {
+TEST(verification_set_holds_every_key_active_first) {
         static const enum algorithm algorithms[] = { ALGORITHM_HS256, ALGORITHM_ES256, ALGORITHM_EDDSA };
 
         for (size_t i = 0; i < ELEMENTSOF(algorithms); i++) {
                 _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-                _cleanup_(secret_freep) struct secret *verify = NULL, *sign = NULL, *later = NULL;
+                _cleanup_(secret_freep) struct secret *verify = NULL, *sign = NULL;
 
                 expect_int(make_rotation(algorithms[i], &keyset), 0);
-                expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, NOW, &verify), 0);
-                expect_string(keys_in(verify, keyset), "2 1 3");
-                expect_int(render(keyset, USE_SIGN, FORMAT_JWKS, false, NOW, &sign), 0);
-                expect_string(keys_in(sign, keyset), "2");
-                expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, 5000, &later), 0);
-                expect_string(keys_in(later, keyset), "3");
+                expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, RENDER_ALL_KINDS, &verify), 0);
+                expect_string(keys_in(verify, keyset), "2 0 1 3");
+                expect_int(render(keyset, USE_SIGN, FORMAT_JWKS, false, RENDER_ALL_KINDS, &sign), 0);
+                /* Who signs with a symmetric secret may verify with it too. */
+                expect_string(keys_in(sign, keyset), algorithm_is_symmetric(algorithms[i]) ? "2 0 1 3" : "2");
         }
 }
 
 TEST(pem_for_verifying_has_a_block_for_each_key_active_first) {
         _cleanup_(secret_freep) struct secret *all = NULL;
         _cleanup_(keyset_freep) struct keyset *keyset = NULL;
-        static const size_t order[] = { 2, 1, 3 };
+        static const size_t order[] = { 2, 0, 1, 3 };
         size_t at = 0;
 
         expect_int(make_rotation(ALGORITHM_ES384, &keyset), 0);
-        expect_int(render(keyset, USE_VERIFY, FORMAT_PEM, true, NOW, &all), 0);
+        expect_int(render(keyset, USE_VERIFY, FORMAT_PEM, true, RENDER_ALL_KINDS, &all), 0);
         for (size_t i = 0; i < ELEMENTSOF(order); i++) {
                 _cleanup_(secret_freep) struct secret *block = NULL;
 
@@ -226,28 +224,57 @@ TEST(nothing_private_is_in_what_verifiers_of_asymmetric_keys_get) {
                 for (enum format format = FORMAT_JWK; format <= FORMAT_PEM; format++) {
                         _cleanup_(secret_freep) struct secret *bytes = NULL;
 
-                        expect_int(render(keyset, USE_VERIFY, format, false, NOW, &bytes), 0);
+                        expect_int(render(keyset, USE_VERIFY, format, false, RENDER_ALL_KINDS, &bytes), 0);
                         for (size_t i = 0; i < ELEMENTSOF(private); i++)
                                 expect(!strstr((const char *) bytes->data, private[i]));
                 }
         }
 }
 
-TEST(a_set_never_mixes_symmetric_and_public_keys) {
+TEST(only_a_units_own_credential_mixes_symmetric_and_public_keys) {
         static const enum algorithm to_public[] = { ALGORITHM_HS256, ALGORITHM_HS256, ALGORITHM_ES256, ALGORITHM_EDDSA };
         static const enum algorithm to_symmetric[] = { ALGORITHM_ES256, ALGORITHM_ES256, ALGORITHM_HS256, ALGORITHM_HS256 };
-        _cleanup_(keyset_freep) struct keyset *public = NULL, *symmetric = NULL;
-        _cleanup_(secret_freep) struct secret *first = NULL, *second = NULL, *pem = NULL;
+        static const struct { const enum algorithm *algorithms; const char *all, *active, *public; } rows[] = {
+                { to_public, "2 0 1 3", "2 3", "2 3" },
+                { to_symmetric, "2 0 1 3", "2 3", "0 1" },
+        };
 
-        expect_int(make_set(to_public, &public), 0);
-        expect_int(render(public, USE_VERIFY, FORMAT_JWKS, false, NOW, &first), 0);
-        expect_string(keys_in(first, public), "2 3");
-        expect(!strstr((const char *) first->data, "\"k\""));
-        expect_int(render(public, USE_VERIFY, FORMAT_PEM, false, NOW, &pem), 0);
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+                _cleanup_(secret_freep) struct secret *all = NULL, *active = NULL, *public = NULL;
 
-        expect_int(make_set(to_symmetric, &symmetric), 0);
-        expect_int(render(symmetric, USE_VERIFY, FORMAT_JWKS, false, NOW, &second), 0);
-        expect_string(keys_in(second, symmetric), "2 3");
+                expect_int(make_set(rows[i].algorithms, &keyset), 0);
+                expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, RENDER_ALL_KINDS, &all), 0);
+                expect_string(keys_in(all, keyset), rows[i].all);
+                expect(!strstr((const char *) all->data, "\"d\""));
+                expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, RENDER_ACTIVE_KIND, &active), 0);
+                expect_string(keys_in(active, keyset), rows[i].active);
+                expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, RENDER_PUBLIC_KIND, &public), 0);
+                expect_string(keys_in(public, keyset), rows[i].public);
+                expect(!strstr((const char *) public->data, "\"k\""));
+        }
+}
+
+TEST(pem_for_verifying_leaves_symmetric_keys_out) {
+        static const enum algorithm to_public[] = { ALGORITHM_HS256, ALGORITHM_HS256, ALGORITHM_ES256, ALGORITHM_ES256 };
+        _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+        _cleanup_(secret_freep) struct secret *pem = NULL;
+        size_t blocks = 0;
+
+        expect_int(make_set(to_public, &keyset), 0);
+        expect_int(render(keyset, USE_VERIFY, FORMAT_PEM, true, RENDER_ALL_KINDS, &pem), 0);
+        for (const char *at = (const char *) pem->data; (at = strstr(at, "BEGIN PUBLIC")); at++)
+                blocks++;
+        expect_int(blocks, 2);
+}
+
+TEST(public_file_of_a_symmetric_set_has_nothing_in_it) {
+        _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+        struct secret *bytes = NULL;
+
+        expect_int(make_rotation(ALGORITHM_HS256, &keyset), 0);
+        expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, RENDER_PUBLIC_KIND, &bytes), -ENOKEY);
+        expect(!bytes);
 }
 
 TEST(without_an_active_key_there_is_nothing_to_deliver) {
@@ -255,8 +282,8 @@ TEST(without_an_active_key_there_is_nothing_to_deliver) {
         struct secret *bytes = NULL;
 
         expect_int(keyset_new("production", "billing", &keyset), 0);
-        expect_int(render(keyset, USE_SIGN, FORMAT_JWK, false, NOW, &bytes), -ENOKEY);
-        expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, NOW, &bytes), -ENOKEY);
+        expect_int(render(keyset, USE_SIGN, FORMAT_JWK, false, RENDER_ALL_KINDS, &bytes), -ENOKEY);
+        expect_int(render(keyset, USE_VERIFY, FORMAT_JWKS, false, RENDER_ALL_KINDS, &bytes), -ENOKEY);
         expect(!bytes);
 }
 

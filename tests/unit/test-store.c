@@ -134,7 +134,7 @@ TEST(a_set_comes_back_with_every_member) {
         _cleanup_(keyset_freep) struct keyset *set = NULL, *back = NULL;
         _cleanup_free_ char *reason = NULL;
         const struct key_times times[] = {
-                { 1, 2, 3, 4 },
+                { .created = 1, .activates = 2, .deactivates = 3, .destroys = 4 },
                 { .created = 1700000000,
                   .activates = 1700000360,
                   .deactivates = TIME_NEVER,
@@ -192,12 +192,12 @@ TEST(a_set_comes_back_with_every_member) {
 TEST(a_time_not_decided_yet_is_a_member_left_out) {
         _cleanup_(keyset_freep) struct keyset *set = NULL;
         _cleanup_(secret_freep) struct secret *text = NULL;
-        const struct key_times undated = { TIME_NEVER, 1, 2, 3 };
+        const struct key_times undated = { .created = TIME_NEVER, .activates = 1, .deactivates = 2, .destroys = 3 };
 
         expect_int(keyset_new("production", "a", &set), 0);
         expect(add_key(set, ALGORITHM_HS256, &some_times));
         expect_int(store_set_encode(set, &text), 0);
-        expect(strstr((char *) text->data, "\"created\":1700000000,\"activates\":1700000000}"));
+        expect(strstr((char *) text->data, "\"created\":1700000000,") && strstr((char *) text->data, "\"activates\":1700000000,"));
         expect(!strstr((char *) text->data, "deactivates") && !strstr((char *) text->data, "destroys"));
         expect(add_key(set, ALGORITHM_HS256, &undated));
         secret_free(TAKE_PTR(text));
@@ -897,6 +897,131 @@ TEST(no_secret_memory_is_left_behind) {
         _cleanup_free_ char *reason = NULL;
         expect_int(load_a(&reason), 0);
         expect_int(secret_bytes_in_use(), before);
+}
+
+/* The header of production/a as text. */
+static char *header_of_a(void) {
+        _cleanup_free_ char *text = NULL;
+        _cleanup_(secret_freep) struct secret *json = NULL;
+        size_t size;
+
+        if (tree_read_file(tree, FILE_A, STORE_FILE_MAX, &text, &size) < 0 ||
+            base64url_decode(text, (size_t) (strchr(text, '.') - text), &json) < 0)
+                return NULL;
+        return strdup((const char *) json->data);
+}
+
+TEST(resealing_changes_the_key_and_nothing_else) {
+        _cleanup_(kek_freep) struct kek *both = NULL;
+        _cleanup_(store_freep) struct store *store = NULL;
+        _cleanup_(keyset_freep) struct keyset *before = NULL, *after = NULL, *none = NULL;
+        _cleanup_(secret_freep) struct secret *was = NULL, *is = NULL;
+        _cleanup_free_ char *reason = NULL, *old_header = NULL, *new_header = NULL;
+
+        expect(begin());
+        expect_int(store_one("production", "a"), 0);
+        expect_int(store_one("production", "b"), 0);
+        expect_int(load_with(kek, "production", "a", &before, &reason), 0);
+        expect_int(store_set_encode(before, &was), 0);
+        expect((old_header = header_of_a()));
+        both = make_kek("kek-that-is-new-", 9);
+        both->previous = make_kek("kek-of-this-host", 7);
+
+        expect_int(store_open(tree, both, true, 0, &store, &reason), 0);
+        expect_int(store_verify(store, "production", "a", &reason), 1);
+        expect_int(store_reseal(store, "production", "a", &reason), 1);
+        expect_int(store_verify(store, "production", "a", &reason), 1); /* not before the commit */
+        expect_int(store_commit(store, &reason), 0);
+        expect_int(store_sync(store, &reason), 0);
+        expect_int(store_verify(store, "production", "a", &reason), 0);
+        expect_int(store_reseal(store, "production", "a", &reason), 0);
+        expect_int(store_verify(store, "production", "b", &reason), 1); /* the other still opens */
+        expect_int(store_reseal(store, "production", "c", &reason), -ENOENT);
+        store_free(TAKE_PTR(store));
+
+        expect_int(load_with(kek, "production", "a", &none, &reason), -EKEYREJECTED);
+        expect_int(load_with(kek, "production", "b", &none, &reason), 0);
+        expect_int(load_with(both, "production", "a", &after, &reason), 0);
+        expect_int(store_set_encode(after, &is), 0);
+        expect(secret_equal(was, is));
+        expect_int(after->generation, before->generation);
+        expect((new_header = header_of_a()));
+        char *kid = strstr(new_header, both->kid);
+        expect(kid);
+        memcpy(kid, kek->kid, strlen(kek->kid));
+        expect_string(new_header, old_header);
+}
+
+TEST(new_files_are_written_under_the_new_key_during_a_rekey) {
+        _cleanup_(kek_freep) struct kek *both = make_kek("kek-that-is-new", 9);
+        _cleanup_(store_freep) struct store *store = NULL;
+        _cleanup_(keyset_freep) struct keyset *set = NULL;
+        _cleanup_free_ char *reason = NULL;
+
+        expect(begin());
+        expect_int(store_one("production", "a"), 0);
+        both->previous = make_kek("kek-of-this-host", 7);
+        expect_int(store_open(tree, both, true, 0, &store, &reason), 0);
+        expect_int(store_load(store, "production", "a", &set, &reason), 0);
+        expect_int(store_stage(store, set, &reason), 0);
+        expect_int(store_commit(store, &reason), 0);
+        expect_int(store_verify(store, "production", "a", &reason), 0);
+}
+
+TEST(what_cannot_be_opened_is_not_resealed) {
+        _cleanup_(kek_freep) struct kek *both = make_kek("kek-that-is-new", 9);
+        _cleanup_(store_freep) struct store *store = NULL, *reader = NULL;
+        _cleanup_free_ char *reason = NULL, *text = NULL;
+        size_t size;
+
+        expect(begin());
+        expect_int(store_one("production", "a"), 0);
+        both->previous = make_kek("kek-of-this-host", 8); /* of that name, and another */
+        expect_int(store_open(tree, both, true, 0, &store, &reason), 0);
+        expect_int(store_verify(store, "production", "a", &reason), -EBADMSG);
+        expect_int(store_reseal(store, "production", "a", &reason), -EBADMSG);
+        expect(strstr(reason, "is not authentic"));
+        store_use_kek(store, other_kek);
+        expect_int(store_verify(store, "production", "a", &reason), -EKEYREJECTED);
+        expect_int(store_reseal(store, "production", "a", &reason), -EKEYREJECTED);
+        expect_int(store_commit(store, &reason), 0);
+        expect_int(tree_read_file(tree, FILE_A, STORE_FILE_MAX, &text, &size), 0);
+        expect_int(load_a(&reason), 0);
+        expect_int(store_open(tree, kek, false, 0, &reader, &reason), 0);
+        expect_int(store_reseal(reader, "production", "a", &reason), -EINVAL);
+}
+
+TEST(a_survey_passes_over_no_folder_and_counts_what_was_set_aside) {
+        _cleanup_(store_freep) struct store *store = NULL;
+        _cleanup_free_ char *reason = NULL, *example = NULL, *unused = NULL;
+        size_t n = 99;
+
+        expect(begin());
+        expect_int(store_one("production", "a"), 0);
+        expect(write_file(PATH_STATE "/kek.cred", "x", 1));
+        expect_int(mkdir(in_scratch(PATH_STATE "/Not-ours"), 0777), 0);
+        expect_int(store_open(tree, kek, true, 0, &store, &reason), 0);
+        expect_int(store_survey(store, &n, &unused, &reason), 0);
+        expect_int(n, 0);
+        expect(!unused);
+        expect(write_file(ENV_FOLDER "/b.jwe.refused-20200101T000000Z-2", "x", 1));
+        expect(write_file(ENV_FOLDER "/.jwe.refused-20200101T000000Z", "x", 1));
+        expect_int(store_survey(store, &n, &example, &reason), 0);
+        expect_int(n, 1);
+        expect(strstr(example, "/production/b.jwe.refused-20200101T000000Z-2"));
+
+        store_free(TAKE_PTR(store));
+        expect_int(chmod(in_scratch(ENV_FOLDER), 0770), 0);
+        expect_int(store_open(tree, kek, true, 0, &store, &reason), 0);
+        expect_int(store_survey(store, &n, &example, &reason), -EPERM);
+        expect(strstr(reason, "production can be written by others than root"));
+        store_free(TAKE_PTR(store));
+        expect_int(rename(in_scratch(ENV_FOLDER), in_scratch("/var/elsewhere")), 0);
+        expect_int(symlink("/var/elsewhere", in_scratch(ENV_FOLDER)), 0);
+        expect_int(symlink(in_scratch("/var"), in_scratch(PATH_STATE "/link")), 0);
+        expect_int(store_open(tree, kek, true, 0, &store, &reason), 0);
+        expect_int(store_survey(store, &n, &example, &reason), -EPERM);
+        expect(strstr(reason, "is not a folder"));
 }
 
 int main(void) {

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The timers of what comes next: one for each secret, armed at the exact time; none where nothing will be due. */
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "handover.h"
+#include "log.h"
+#include "provision-run.h"
+
+#define TIMER_PREFIX "keyrota-rotate@"
+#define TIMER_NAME_MAX (sizeof(TIMER_PREFIX) + POLICY_NAME_MAX + sizeof(".service"))
+
+struct timers {
+        struct run *run;
+        struct bus_unit *armed;
+        size_t n_armed;
+};
+
+/* Says the time, so that one look at all timers tells which of them are right. */
+static void describe(const char *environment, const char *name, int64_t when, char *buffer, size_t size) {
+        time_t t = (time_t) when;
+        char text[64] = "";
+        struct tm tm;
+
+        if (gmtime_r(&t, &tm))
+                (void) strftime(text, sizeof(text), "%F %T UTC", &tm);
+        (void) snprintf(buffer, size, "Next Step in the Life of the Keys of %s/%s at %s", environment, name, text);
+}
+
+static const struct bus_unit *find_armed(const struct timers *timers, const char *timer) {
+        for (size_t i = 0; i < timers->n_armed; i++)
+                if (strcmp(timers->armed[i].name, timer) == 0)
+                        return timers->armed[i].state == BUS_UNIT_RUNNING ? &timers->armed[i] : NULL;
+        return NULL;
+}
+
+static int arm(const struct timers *timers, const char *environment, const char *name, int64_t when) {
+        char timer[TIMER_NAME_MAX], service[TIMER_NAME_MAX], description[256];
+        const struct bus_unit *armed;
+        int r;
+
+        (void) snprintf(timer, sizeof(timer), TIMER_PREFIX "%s.timer", name);
+        (void) snprintf(service, sizeof(service), TIMER_PREFIX "%s.service", name);
+        armed = find_armed(timers, timer);
+        if (when == TIME_NEVER)
+                return armed ? bus_disarm_timer(timers->run->bus, timer) : 0;
+        describe(environment, name, when, description, sizeof(description));
+        if (armed && armed->description && strcmp(armed->description, description) == 0)
+                return 0;
+        r = bus_arm_timer(timers->run->bus, timer, service, when, description);
+        if (r < 0)
+                log_error("%s: cannot arm its timer: %s; the daily keyrota-rotate.timer has to do", name, strerror(-r));
+        return r;
+}
+
+/* With evidence missing, the next look comes after a pause that grows. */
+static int64_t next_look(const struct run *run, const char *environment, const char *name, int64_t next, bool waits) {
+        char secret[PUBLISH_SECRET_MAX];
+        int64_t again;
+
+        if (!waits)
+                return next;
+        again = run->now + handover_pause(run->context->tree, publish_secret_name(environment, name, secret), run->now);
+        return again < next ? again : next;
+}
+
+/* A service that waits for its window is told when that opens. */
+static int64_t next_window(const struct run *run, const struct policy *policy, int64_t next) {
+        int64_t opens = window_next(&policy->window, run->now);
+
+        return opens > run->now && opens < next ? opens : next;
+}
+
+/* What could be neither stored nor published is tried again as well. */
+static int arm_item(const struct timers *timers, const struct item *item) {
+        const struct policy *policy = item->policy ? item->policy : item->written;
+        bool waits = !item->outline || item->waits || item->result.wait != LIFECYCLE_WAIT_NOBODY;
+        int64_t next = item->outline ? item->result.next : TIME_NEVER;
+
+        if (item->waits)
+                next = next_window(timers->run, policy, next);
+        if (!policy->environment)
+                return 0; /* a policy that has never worked: its next edit is followed by a run */
+        return arm(timers, policy->environment, policy->name, next_look(timers->run, policy->environment, policy->name, next, waits));
+}
+
+int run_arm_timers(struct run *run) {
+        struct timers timers = { .run = run };
+        int r, error = 0;
+
+        if (!context_is_host(run->context))
+                return 0;
+        r = run_open_view(run);
+        if (r >= 0)
+                r = bus_list_units(run->bus, TIMER_PREFIX "*.timer", &timers.armed, &timers.n_armed);
+        if (r < 0) {
+                log_error("cannot arm timers, for systemd does not answer (%s); the daily keyrota-rotate.timer has to do", strerror(-r));
+                return r;
+        }
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                if (!run_wants(run, run->items[i].written->name))
+                        continue;
+                r = arm_item(&timers, &run->items[i]);
+                error = r < 0 ? r : error;
+        }
+        for (size_t i = 0; i < run->n_retired; i++) {
+                const struct due *due = &run->retired[i];
+
+                r = arm(&timers, due->environment, due->name, next_look(run, due->environment, due->name, due->when, due->waits));
+                error = r < 0 ? r : error;
+        }
+        bus_units_free(timers.armed, timers.n_armed);
+        return error;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * A rotation from end to end: passes of provision.c, and between them the handover to the services that run. Their restarts wait for the provisioner, so the store is
+ * not locked meanwhile.
+ */
+
+#include <errno.h>
+#include <string.h>
+
+#include "handover.h"
+#include "handover-memory.h"
+#include "log.h"
+#include "provision-run.h"
+
+#define PASSES_MAX 20 /* a rotation has five steps */
+
+/* A stale consumer, or one that was and is remembered. */
+static bool has_work(const struct run *run, const struct item *item, const struct consumers *consumers) {
+        _cleanup_(handover_memory_clear) struct handover_memory memory = { .n_notes = 0 };
+        char secret[PUBLISH_SECRET_MAX];
+
+        for (size_t i = 0; i < consumers->n_items; i++)
+                if (consumer_is_stale(&consumers->items[i]))
+                        return true;
+        publish_secret_name(item->outline->environment, item->outline->name, secret);
+        return handover_memory_load(run->context->tree, secret, &memory) < 0 || memory.n_notes > 0;
+}
+
+/* One secret's. 1: something was handed over; 0: nothing to do, or nothing that could be done; a negative errno: systemd does not answer. */
+static int hand_over(struct run *run, struct item *item) {
+        _cleanup_(consumers_clear) struct consumers consumers = {};
+        _cleanup_close_ int lock = -EBADF;
+        _cleanup_free_ char *reason = NULL;
+        struct handover_result result;
+        int r;
+
+        r = consumers_of(run->view, item->policy, item->outline, &consumers);
+        if (r < 0)
+                return r;
+        if (!has_work(run, item, &consumers))
+                return 0;
+        r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, run->options->n_names > 0, &lock, &reason);
+        if (r == -EAGAIN) {
+                log_info("%s/%s: %s", item->outline->environment, item->outline->name, reason);
+                item->waits = true;
+                return 0;
+        }
+        if (r < 0) {
+                log_error("%s/%s: %s", item->outline->environment, item->outline->name, reason ? reason : strerror(-r));
+                run->n_failed++;
+                return 0;
+        }
+        r = handover(run->context, run->bus, item->policy, item->outline, &consumers, run->options->urgent, run->now, &result);
+        if (r < 0)
+                return r;
+        run->n_held_up += result.n_failed > 0;
+        item->waits = item->waits || result.n_failed > 0 || result.n_waiting > 0;
+        return result.n_done > 0;
+}
+
+/* Returns whether something was handed over. held_up: for each secret, whether that was in vain in this run, so that it is not tried again in each pass. */
+static bool hand_over_all(struct run *run, bool *held_up) {
+        bool done = false;
+        int r = 0;
+
+        if (!context_is_host(run->context))
+                return false;
+        consumers_view_free(run->view);
+        run->view = NULL;
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                struct item *item = &run->items[i];
+
+                size_t n_before = run->n_held_up;
+
+                if (!item->outline || item->policy->n_deliveries == 0)
+                        continue;
+                if (held_up[i]) {
+                        item->waits = true;
+                        run->n_held_up++;
+                        continue;
+                }
+                r = run_open_view(run);
+                if (r >= 0)
+                        r = hand_over(run, item);
+                if (r < 0)
+                        break;
+                done = done || r > 0;
+                held_up[i] = run->n_held_up > n_before;
+        }
+        if (r < 0) {
+                log_error("cannot tell services of new keys, for systemd does not answer: %s", strerror(-r));
+                run->n_failed++;
+        }
+        return done;
+}
+
+static int rotate_all(struct run *run) {
+        _cleanup_free_ bool *held_up = calloc(run->policies->n_policies + 1, sizeof(*held_up));
+        int status = EXIT_SUCCESS, r;
+        bool more, done;
+
+        if (!held_up)
+                return log_oom();
+        for (unsigned pass = 0;; pass++) {
+                r = run_pass(run, &more);
+                if (r < 0)
+                        return r;
+                done = hand_over_all(run, held_up);
+                status = run_status(run);
+                if ((run->n_stored_now == 0 && !done && !more) || pass == PASSES_MAX)
+                        return status;
+                r = run_begin_pass(run);
+                if (r < 0)
+                        return r;
+        }
+}
+
+int rotate(struct context *context, const struct provision_options *options) {
+        _cleanup_(run_clear) struct run run = { .context = context, .options = options };
+        int r, status;
+
+        r = run_open(&run);
+        if (r < 0)
+                return EXIT_FAILURE;
+        status = rotate_all(&run);
+        if (status < 0)
+                return EXIT_FAILURE;
+        r = run_arm_timers(&run);
+        return r < 0 && status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+}

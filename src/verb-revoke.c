@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* keyrota revoke: a key is compromised. Says what breaks before it does it. */
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "change.h"
+#include "log.h"
+#include "status.h"
+#include "timespan.h"
+
+static void print_help(void) {
+        (void) puts("keyrota revoke [OPTION...] NAME [KID]\n"
+                    "\n"
+                    "The key KID of the secret NAME, or every key of it, is compromised: it is destroyed, and out of\n"
+                    "every set at once. If it was the one that signs, another signs at once. Every service that\n"
+                    "holds it is restarted, reloaded or sent a signal as the policy says, in no window but now.\n"
+                    "Tokens that were signed with it are rejected from then on; what that means is said before\n"
+                    "it is done, and asked for.\n"
+                    "\n"
+                    "Options:\n"
+                    "  -y, --yes     Do not ask\n"
+                    "  -h, --help    Show this help\n"
+                    "\n"
+                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage.");
+}
+
+static const struct status_secret *find_secret(const struct status *status, const char *name) {
+        for (size_t i = 0; i < status->n_secrets; i++)
+                if (strcmp(status->secrets[i].name, name) == 0)
+                        return &status->secrets[i];
+        return NULL;
+}
+
+static void say_what_breaks(const struct status_secret *secret, const char *kid) {
+        const struct keyset *keyset = secret->keyset;
+        const struct policy *policy = secret->policy;
+        char lifetime[TIMESPAN_TEXT_MAX], cached[TIMESPAN_TEXT_MAX];
+
+        for (size_t i = 0; i < keyset->n_keys; i++) {
+                const struct key *key = &keyset->keys[i];
+                const char *each = jwk_kid(key->jwk);
+
+                if (!kid || strcmp(kid, each) == 0)
+                        log_warning("%s/%s: key %s (%s) is destroyed", keyset->environment, keyset->name, each,
+                                    key_state_to_string(key_state(keyset, key)));
+        }
+        if (!policy || !policy->valid)
+                return;
+        log_warning("every token signed with %s is rejected from now on; such tokens may be out for another %s", kid ? "it" : "them",
+                    timespan_format(policy->token_lifetime, lifetime));
+        if (!algorithm_is_symmetric(policy->algorithm))
+                log_warning("verifiers on other hosts may accept them, and may reject the tokens of a new key, for another %s (jwks_max_age)",
+                            timespan_format(policy->jwks_max_age, cached));
+        for (size_t i = 0; i < policy->n_deliveries; i++) {
+                char on_change[ON_CHANGE_TEXT_MAX];
+
+                log_warning("%s: %s now", policy->deliveries[i].unit, on_change_to_string(&policy->deliveries[i], on_change));
+        }
+}
+
+static int explain(struct context *context, const char *name, const char *kid) {
+        _cleanup_(status_freep) struct status *status = NULL;
+        const struct status_secret *secret;
+        int r;
+
+        r = status_read(context, &status);
+        if (r < 0) {
+                log_error("cannot find out what is there: %s", strerror(-r));
+                return r;
+        }
+        secret = find_secret(status, name);
+        if (!secret || !secret->keyset || secret->keyset->n_keys == 0) {
+                log_error("%s: there is no such secret, or it has no key; keyrota status lists them", name);
+                return -ENOENT;
+        }
+        if (kid && !keyset_find(secret->keyset, kid)) {
+                log_error("%s: it has no key %s; keyrota status %s lists its keys", name, kid, name);
+                return -ENOENT;
+        }
+        say_what_breaks(secret, kid);
+        return 0;
+}
+
+int verb_revoke(struct context *context, int argc, char *argv[]) {
+        static const struct option options[] = {
+                { "yes", no_argument, NULL, 'y' },
+                { "help", no_argument, NULL, 'h' },
+                {}
+        };
+        struct change change = { .type = CHANGE_REVOKE };
+        bool yes = false;
+        int c;
+
+        while ((c = getopt_long(argc, argv, "yh", options, NULL)) >= 0)
+                switch (c) {
+                case 'y':
+                        yes = true;
+                        break;
+                case 'h':
+                        print_help();
+                        return EXIT_SUCCESS;
+                default:
+                        return EXIT_USAGE;
+                }
+        if (argc - optind != 1 && argc - optind != 2) {
+                log_error("revoke takes the name of one secret, and perhaps a key's kid; keyrota status lists them");
+                return EXIT_USAGE;
+        }
+        change.kid = argc - optind == 2 ? argv[optind + 1] : NULL;
+        if (explain(context, argv[optind], change.kid) < 0 || !change_is_wanted(yes, "revoke"))
+                return EXIT_FAILURE;
+        return change_secret(context, argv[optind], &change, true);
+}
