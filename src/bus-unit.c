@@ -11,8 +11,13 @@
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
 /* A service between two automatic starts is "activating" and nothing of it runs. */
+/* "auto-restart", "auto-restart-queued" */
+static bool is_restarting(const char *sub) {
+        return strncmp(sub, "auto-restart", strlen("auto-restart")) == 0;
+}
+
 static enum bus_unit_state unit_state(const char *active, const char *sub) {
-        if (strcmp(active, "inactive") == 0 || strncmp(sub, "auto-restart", strlen("auto-restart")) == 0)
+        if (strcmp(active, "inactive") == 0 || is_restarting(sub))
                 return BUS_UNIT_STOPPED;
         return strcmp(active, "failed") == 0 ? BUS_UNIT_FAILED : BUS_UNIT_RUNNING;
 }
@@ -184,9 +189,9 @@ static int get_result(struct bus *bus, const char *path, const char *property, u
 }
 
 /* Does a LoadCredential= name this socket? */
-static int get_loads_from(struct bus *bus, const char *path, const char *socket, uint64_t deadline, bool *ret) {
+static int get_loads_from(struct bus *bus, const char *path, const char *socket, const char *credential, uint64_t deadline, bool *ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-        const char *source;
+        const char *id, *source;
         bool found = false;
         int r;
 
@@ -195,8 +200,8 @@ static int get_loads_from(struct bus *bus, const char *path, const char *socket,
                 r = sd_bus_message_enter_container(reply, 'v', "a(ss)");
         if (r >= 0)
                 r = sd_bus_message_enter_container(reply, 'a', "(ss)");
-        while (r >= 0 && (r = sd_bus_message_read(reply, "(ss)", NULL, &source)) > 0)
-                found = found || strcmp(source, socket) == 0;
+        while (r >= 0 && (r = sd_bus_message_read(reply, "(ss)", &id, &source)) > 0)
+                found = found || (strcmp(source, socket) == 0 && (!credential || strcmp(id, credential) == 0));
         if (r < 0)
                 return r;
         *ret = found;
@@ -231,7 +236,7 @@ static bool is_service(const char *unit) {
         return dot && strcmp(dot, ".service") == 0;
 }
 
-int bus_unit_facts(struct bus *bus, const char *unit, const char *socket, struct bus_unit_facts *ret) {
+int bus_unit_facts(struct bus *bus, const char *unit, const char *socket, const char *credential, struct bus_unit_facts *ret) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
         _cleanup_(bus_unit_facts_clear) struct bus_unit_facts facts = { .state = BUS_UNIT_STOPPED };
         struct unit_properties properties = { 0 };
@@ -245,12 +250,13 @@ int bus_unit_facts(struct bus *bus, const char *unit, const char *socket, struct
         if (r > 0) {
                 r = get_properties(bus, path, deadline, &reply, &properties);
                 if (r >= 0 && is_service(unit))
-                        r = get_loads_from(bus, path, socket, deadline, &facts.loads_credential);
+                        r = get_loads_from(bus, path, socket, credential, deadline, &facts.loads_credential);
                 if (r >= 0 && is_service(unit))
                         r = get_result(bus, path, "Result", deadline, &facts.result);
                 if (r < 0)
                         return r;
                 facts.state = unit_state(properties.active, properties.sub);
+                facts.restarts = is_restarting(properties.sub);
                 facts.started_usec = (int64_t) properties.started;
                 facts.needs_daemon_reload = properties.needs_daemon_reload;
                 memcpy(facts.invocation, properties.invocation, sizeof(facts.invocation));

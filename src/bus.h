@@ -47,12 +47,13 @@ struct bus_unit_facts {
         enum bus_unit_state state;
         char invocation[33];      /* lower-case hex; "" when it has none */
         int64_t started_usec;     /* InactiveExitTimestamp (CLOCK_REALTIME), 0: never */
+        bool restarts;            /* stopped, and waits for its next automatic start (Restart=) */
         bool loads_credential;    /* the manager knows a LoadCredential= of it from this socket path */
         bool needs_daemon_reload; /* its files have changed since they were loaded */
         char *result;             /* "success", "exit-code"...; "" for what is not loaded; owned */
 };
-/* socket: the path that LoadCredential= names. A unit that is not loaded: STOPPED. */
-int bus_unit_facts(struct bus *bus, const char *unit, const char *socket, struct bus_unit_facts *ret);
+/* socket: the path that LoadCredential= names; credential: its ID, NULL for any. A unit that is not loaded: STOPPED. */
+int bus_unit_facts(struct bus *bus, const char *unit, const char *socket, const char *credential, struct bus_unit_facts *ret);
 void bus_unit_facts_clear(struct bus_unit_facts *facts);
 
 enum bus_job {

@@ -89,19 +89,12 @@ static uint64_t wanted_generation(const struct policy *policy, const struct keys
         return wanted;
 }
 
-/* Between two automatic starts a unit is not "failed", but as its last start went wrong it is no success either. What an administrator has stopped
- * is, what ExecCondition= has kept from starting is left alone, and of a unit that is not loaded nothing is known. */
-static bool is_between_starts(const struct bus_unit_facts *facts) {
-        return facts->state == BUS_UNIT_STOPPED && facts->result && facts->result[0] && strcmp(facts->result, "success") != 0 &&
-                strcmp(facts->result, "exec-condition") != 0;
-}
-
 int consumer_look(struct bus *bus, const struct evidence *evidence, const struct policy *policy, const struct keyset *keyset, bool remembered,
                   struct consumer *consumer) {
         _cleanup_(bus_unit_facts_clear) struct bus_unit_facts facts = { 0 };
         int r;
 
-        r = bus_unit_facts(bus, consumer->unit, PATH_CREDENTIAL_SOCKET, &facts);
+        r = bus_unit_facts(bus, consumer->unit, PATH_CREDENTIAL_SOCKET, consumer->delivery->credential, &facts);
         if (r < 0)
                 return r;
         consumer->running = facts.state == BUS_UNIT_RUNNING;
@@ -113,7 +106,7 @@ int consumer_look(struct bus *bus, const struct evidence *evidence, const struct
                 return evidence_loaded(evidence, policy, keyset, consumer->delivery, consumer->unit, &facts, &consumer->loaded);
         }
 
-        consumer->restarting = remembered && is_between_starts(&facts);
+        consumer->restarting = remembered && facts.restarts;
         consumer->failed = remembered && (facts.state == BUS_UNIT_FAILED || consumer->restarting);
         return consumer->failed;
 }

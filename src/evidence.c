@@ -120,7 +120,9 @@ int evidence_loaded(const struct evidence *evidence, const struct policy *policy
         return 1;
 }
 
-int evidence_add(struct evidence *evidence, const struct keyset *keyset, const struct delivery *delivery, const char *unit, const char *invocation) {
+static int write_record(
+                struct evidence *evidence, const struct keyset *keyset, const struct delivery *delivery, const char *unit, const char *invocation,
+                uint64_t generation) {
         char credential[SERVED_CREDENTIAL_MAX], secret[PUBLISH_SECRET_MAX];
 
         if (evidence->served < 0) {
@@ -131,5 +133,15 @@ int evidence_add(struct evidence *evidence, const struct keyset *keyset, const s
                 evidence->served = fd;
         }
         return served_write(evidence->served, unit, record_name(keyset, delivery, credential),
-                            publish_secret_name(keyset->environment, keyset->name, secret), invocation, keyset->generation);
+                            publish_secret_name(keyset->environment, keyset->name, secret), invocation, generation);
+}
+
+int evidence_add(struct evidence *evidence, const struct keyset *keyset, const struct delivery *delivery, const char *unit, const char *invocation) {
+        return write_record(evidence, keyset, delivery, unit, invocation, keyset->generation);
+}
+
+int evidence_take_back(
+                struct evidence *evidence, const struct keyset *keyset, const struct delivery *delivery, const char *unit, const char *invocation,
+                uint64_t generation) {
+        return write_record(evidence, keyset, delivery, unit, invocation, generation);
 }

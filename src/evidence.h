@@ -29,4 +29,9 @@ int evidence_loaded(const struct evidence *evidence, const struct policy *policy
 /* Puts on record that this invocation has loaded what is published: the keyset's generation. */
 int evidence_add(struct evidence *evidence, const struct keyset *keyset, const struct delivery *delivery, const char *unit, const char *invocation);
 
+/* It has not, though it was served: it holds this older generation. */
+int evidence_take_back(
+                struct evidence *evidence, const struct keyset *keyset, const struct delivery *delivery, const char *unit, const char *invocation,
+                uint64_t generation);
+
 #endif

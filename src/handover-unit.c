@@ -134,12 +134,26 @@ static int leave_to_systemd(struct handover_run *run, const struct consumer *con
         return handover_memory_explain(&run->memory, consumer->unit, reason);
 }
 
+/* One that was started just now may not have its record yet: that comes right after the last byte. */
+static int look_before(struct handover_run *run, struct consumer *consumer) {
+        const struct timespec step = { .tv_nsec = SETTLE_STEP_MSEC * 1000000L };
+        bool remembered = handover_memory_failed(&run->memory, consumer->unit);
+
+        for (unsigned steps = SETTLE_STEPS;; steps--) {
+                int r = consumer_look(run->bus, &run->evidence, run->policy, run->keyset, remembered, consumer);
+
+                if (r <= 0 || steps == 0 || !consumer->running || consumer->loaded > 0 || !consumer->delivery->credential)
+                        return r;
+                (void) nanosleep(&step, NULL);
+        }
+}
+
 int handover_unit_decide(struct handover_run *run, bool together, struct handover_unit *unit) {
         struct consumer *consumer = &unit->consumer;
         int r;
 
         unit->action = HANDOVER_NOTHING;
-        r = consumer_look(run->bus, &run->evidence, run->policy, run->keyset, handover_memory_failed(&run->memory, consumer->unit), consumer);
+        r = look_before(run, consumer);
         if (r < 0)
                 return r;
         if (r == 0 || !consumer_is_stale(consumer)) { /* somebody else has stopped or restarted it */
@@ -226,13 +240,27 @@ static int add_evidence(struct handover_run *run, const struct handover_unit *un
         return 0;
 }
 
+/* A reload that failed may have fetched the credential, which is on record then, and yet has left the old one in place. */
+static void take_back_reload(struct handover_run *run, const struct handover_unit *unit) {
+        const struct consumer *consumer = &unit->consumer;
+        int r;
+
+        if (unit->action != HANDOVER_RELOAD || !consumer->delivery->credential)
+                return;
+        r = evidence_take_back(&run->evidence, run->keyset, consumer->delivery, consumer->unit, consumer->invocation, consumer->loaded);
+        if (r < 0)
+                log_warning("%s: its record of what it was served cannot be corrected: %s", consumer->unit, strerror(-r));
+}
+
 int handover_unit_end_job(struct handover_run *run, struct handover_unit *unit, const struct bus_job_request *request) {
         struct handover_unit after = *unit;
         const char *why;
         int r;
 
-        if (request->error < 0)
+        if (request->error < 0) {
+                take_back_reload(run, unit);
                 return failed(run, unit, request->reason ? request->reason : strerror(-request->error));
+        }
         r = look_after_job(run, &after);
         if (r < 0)
                 return r;

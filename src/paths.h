@@ -27,7 +27,6 @@
 #define PATH_ROTATE_WANTED RUN_DIR "/rotate-wanted"
 #define PATH_SERVED RUN_DIR "/served"
 #define PATH_HANDOVER RUN_DIR "/handover"
-#define PATH_KEK_NEXT STATE_DIR "/kek-next.cred"
 
 #define KEYRING_NAME "keyrota"
 #define KEK_CREDENTIAL "keyrota-kek"

@@ -132,6 +132,9 @@ const char *peer_check_cgroup(const char *path, const char *root, const char *un
         if (strncmp(path, root, strlen(root)) != 0 || path[strlen(root)] != '/')
                 return "its cgroup is not below the system's service manager";
         p = path + strlen(root) + 1;
+        /* The manager itself: systemd 260 and later fetch from there what a reload refreshes (RefreshOnReload=). */
+        if (strcmp(p, "init.scope") == 0)
+                return NULL;
         for (;;) {
                 size_t n = strcspn(p, "/");
 

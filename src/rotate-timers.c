@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "handover.h"
+#include "handover-memory.h"
 #include "log.h"
 #include "provision-run.h"
 
@@ -48,7 +49,8 @@ static int arm(const struct timers *timers, const char *environment, const char 
         if (when == TIME_NEVER)
                 return armed ? bus_disarm_timer(timers->run->bus, timer) : 0;
         describe(environment, name, when, description, sizeof(description));
-        if (armed && armed->description && strcmp(armed->description, description) == 0)
+        /* One that has just elapsed still counts as running. */
+        if (when > timers->run->now && armed && armed->description && strcmp(armed->description, description) == 0)
                 return 0;
         r = bus_arm_timer(timers->run->bus, timer, service, when, description);
         if (r < 0)
@@ -56,18 +58,35 @@ static int arm(const struct timers *timers, const char *environment, const char 
         return r;
 }
 
-/* With evidence missing, the next look comes after a pause that grows. */
+/* Where no service is remembered as being in the way, it is this unit itself whose tries are counted, so that its pauses grow too. */
+static int64_t pause_of(const struct run *run, const char *secret, const char *name, bool waits) {
+        _cleanup_(handover_memory_clear) struct handover_memory memory = { .n_notes = 0 };
+        char service[TIMER_NAME_MAX];
+        int r;
+
+        (void) snprintf(service, sizeof(service), TIMER_PREFIX "%s.service", name);
+        r = handover_memory_load(run->context->tree, secret, &memory);
+        if (r >= 0 && waits && memory.n_notes == 0)
+                r = handover_memory_waits(&memory, service, run->now, 0, "is tried again");
+        else if (r >= 0 && handover_memory_find(&memory, service) && (!waits || memory.n_notes > 1))
+                handover_memory_forget(&memory, service);
+        else
+                r = -EALREADY;
+        if (r >= 0)
+                (void) handover_memory_save(run->context->tree, secret, &memory);
+        return waits ? handover_pause(run->context->tree, secret, run->now) : 0;
+}
+
+/* What is waited for besides the clock is looked at again after a pause that grows. */
 static int64_t next_look(const struct run *run, const char *environment, const char *name, int64_t next, bool waits) {
         char secret[PUBLISH_SECRET_MAX];
         int64_t again;
 
-        if (!waits)
-                return next;
-        again = run->now + handover_pause(run->context->tree, publish_secret_name(environment, name, secret), run->now);
-        return again < next ? again : next;
+        again = run->now + pause_of(run, publish_secret_name(environment, name, secret), name, waits);
+        return waits && again < next ? again : next;
 }
 
-/* A service that waits for its window is told when that opens. */
+/* Pauses of up to an hour could miss a short window for ever. */
 static int64_t next_window(const struct run *run, const struct policy *policy, int64_t next) {
         int64_t opens = window_next(&policy->window, run->now);
 
@@ -80,7 +99,7 @@ static int arm_item(const struct timers *timers, const struct item *item) {
         bool waits = !item->outline || item->waits || item->result.wait != LIFECYCLE_WAIT_NOBODY;
         int64_t next = item->outline ? item->result.next : TIME_NEVER;
 
-        if (item->waits)
+        if (waits)
                 next = next_window(timers->run, policy, next);
         if (!policy->environment)
                 return 0; /* a policy that has never worked: its next edit is followed by a run */

@@ -14,6 +14,14 @@
 
 #define PASSES_MAX 20 /* a rotation has five steps */
 
+/* Is a consumer remembered? The rotation's own unit is none, see rotate-timers.c. */
+static bool remembers_consumer(const struct item *item, const struct handover_memory *memory) {
+        for (size_t i = 0; i < memory->n_notes; i++)
+                if (consumers_delivery(item->policy, memory->notes[i].unit))
+                        return true;
+        return false;
+}
+
 /* A stale consumer, or one that was and is remembered. */
 static bool has_work(const struct run *run, const struct item *item, const struct consumers *consumers) {
         _cleanup_(handover_memory_clear) struct handover_memory memory = { .n_notes = 0 };
@@ -23,7 +31,7 @@ static bool has_work(const struct run *run, const struct item *item, const struc
                 if (consumer_is_stale(&consumers->items[i]))
                         return true;
         publish_secret_name(item->outline->environment, item->outline->name, secret);
-        return handover_memory_load(run->context->tree, secret, &memory) < 0 || memory.n_notes > 0;
+        return handover_memory_load(run->context->tree, secret, &memory) < 0 || remembers_consumer(item, &memory);
 }
 
 /* One secret's. 1: something was handed over; 0: nothing to do, or nothing that could be done; a negative errno: systemd does not answer. */

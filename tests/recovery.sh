@@ -73,6 +73,12 @@ jose jwk use -i "$TREE/issuer.jwks" -s -u sign -o "$TREE/signing.jwks" 2>/dev/nu
 printf '{"sub":"test"}' | jose jws sig -I- -k "$TREE/issuer.jwks" -s '{"protected":{"alg":"ES256"}}' -c -o "$TREE/token" 2>/dev/null
 ok 'a token signed with the recovered key verifies with the published set' jose jws ver -i "$TREE/token" -k "$JWKS/issuer.json"
 
+# After a rekey the recipe is the same, and so is what it finds.
+ok 'a rekey' keyrota rekey
+for name in api issuer login; do
+        is "what is recovered of $name is as before" "$(recover "$name" 2>/dev/null)" "$(cat "$TREE/$name.jwks")"
+done
+
 # Another host's key opens nothing.
 ok 'without the host key there is no recovery' ! env SYSTEMD_CREDENTIAL_SECRET="$TREE/none" systemd-creds decrypt --name=keyrota-kek "$STORE/kek.cred" -
 

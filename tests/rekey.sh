@@ -367,8 +367,8 @@ provision 2>/dev/null
 secrets=(api)
 base
 before=$(keys)
-put late HS256
-secrets+=(late)
+put aa HS256 # the first in order: the run writes it before it has read any other
+secrets+=(aa)
 traced -e trace=openat -- provision
 nth=$(grep '^openat(' "$TREE/trace" | sed -n '/"\.lock"/{=;q}')
 reset
@@ -383,19 +383,19 @@ stopped=$(pgrep -P $tracer)
 kill -CONT "$stopped"
 wait $tracer
 is 'the run goes on to its end' $? 0
-ok 'it has made its key' test -e "$STORE/test/late.jwe"
+ok 'it has made its key' test -e "$STORE/test/aa.jwe"
 ok 'under the new key-encryption key' test "$kid" != "$(kids)"
 ok 'so that nothing is under the old one' settled
 secrets=(api)
 is 'and the old secret is what it was' "$(keys)" "$before"
-secrets=(api late)
+secrets=(aa api)
 ok 'the new one can be read' keys
 
 # ---- all at once -----------------------------------------------------------------------------------
 problem=
 known=$(keys)
 for (( round = 1; round <= 12; round++ )); do
-        put "new$round" HS256
+        put "a$round" HS256
         jobs=()
         for verb in provision rekey provision rekey; do
                 "$KEYROTA" --root="$TREE" $verb >"$TREE/log.${#jobs[@]}" 2>&1 &
@@ -410,7 +410,7 @@ for (( round = 1; round <= 12; round++ )); do
         done
         settled >"$TREE/log.settled" || problem="in round $round: $(cat "$TREE/log.settled")"
         [[ $(keys) == "$known" ]] || problem="in round $round a secret is lost"
-        secrets+=("new$round")
+        secrets+=("a$round")
         known=$(keys) || problem="in round $round the new secret does not open"
         [[ -z $problem ]] || break
 done

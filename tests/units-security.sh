@@ -17,18 +17,18 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/bin" "$scratch/lib" "$scratch/lib/keyrota" "$scratch/units"
 ln -s /bin/true "$scratch/bin/keyrota"
 ln -s /bin/true "$scratch/lib/keyrota/keyrota-credential"
-for unit in "$top"/units/*.in "$top"/units/*.target; do
+for unit in "$top"/units/*.in "$top"/units/*.target "$top"/units/*.timer; do
         name=$(basename "${unit%.in}")
-        case $name in *.service | *.socket | *.target) ;; *) continue ;; esac
+        case $name in *.service | *.socket | *.path | *.target | *.timer) ;; *) continue ;; esac
         sed -e "s|@bindir@|$scratch/bin|g" -e "s|@libexecdir@|$scratch/lib|g" \
             -e 's|@CONFIG_DIR@|/etc/keyrota|g' -e 's|@STATE_DIR@|/var/lib/keyrota|g' -e 's|@RUN_DIR@|/run/keyrota|g' \
             "$unit" >"$scratch/units/$name"
 done
 
 is 'no placeholder is left in a unit' "$(grep -l '@[A-Za-z_]*@' "$scratch"/units/*)" ''
-is 'there are four services, a socket and a target' \
-   "$(cd "$scratch/units" && echo *)" \
-   'keyrota-credential.service keyrota-credential.socket keyrota-provision-rsa.service keyrota-provision.service keyrota-setup.service keyrota.target'
+is 'there are six services, a socket, a path, a timer and a target' \
+   "$(cd "$scratch/units" && printf '%s\n' * | sort | xargs)" \
+   'keyrota-credential.service keyrota-credential.socket keyrota-provision-rsa.service keyrota-provision.service keyrota-rotate.path keyrota-rotate.service keyrota-rotate.timer keyrota-rotate@.service keyrota-setup.service keyrota.target'
 
 # systemd-analyze prefixes the path of the folder where it is told of one unit by its path, and finds the
 # others beside it.
@@ -46,5 +46,12 @@ for unit in "$scratch"/units/*.service; do
         ok "$(basename "$unit") is exposed at most $((limit / 10)).$((limit % 10))" \
            systemd-analyze security --offline=yes --no-pager --threshold="$limit" "$unit"
 done
+
+# Whether a timer of one secret or the daily look takes a step must make no difference to what it may do.
+sandbox() {
+        sed -n '/^LoadCredential/,$p' "$scratch/units/$1"
+}
+is 'both services that rotate have one sandbox' "$(sandbox keyrota-rotate@.service)" "$(sandbox keyrota-rotate.service)"
+like 'and there is one' "$(sandbox keyrota-rotate.service)" $'\nNoNewPrivileges=yes\n'
 
 done_testing

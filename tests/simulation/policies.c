@@ -76,7 +76,7 @@ static bool is_symmetric(const struct draw *draw) {
 static void draw_times(struct chance *chance, struct draw *draw, int64_t scale) {
         int64_t left;
 
-        draw->cryptoperiod = scale > 0 ? scale : chance_magnitude(chance, 8, 400 * SECONDS_OF_DAY);
+        draw->cryptoperiod = scale > 0 ? scale : chance_magnitude(chance, chance_percent(chance, 40) ? SECONDS_OF_DAY : 8, 400 * SECONDS_OF_DAY);
         draw->jitter = chance_percent(chance, 40) ? chance_between(chance, 0, draw->cryptoperiod / 4) : 0;
         left = draw->cryptoperiod - draw->jitter;
         draw->clock_skew = chance_percent(chance, 30) ? 0 : chance_magnitude(chance, 1, left / 6 > 600 ? 600 : left / 6 + 1);

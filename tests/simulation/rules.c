@@ -7,7 +7,7 @@
  *   3  no key stays longer than it can be needed; a revoked one is gone at once
  *   4  rotations come about, and not more often than time, edits, commands and clocks call for
  *   5  what is due next lies ahead, unless somebody is waited for
- *   6  nothing changes when nothing is due
+ *   6  nothing changes when nothing is due, and what restarts units only in the window
  */
 
 #include <inttypes.h>
@@ -26,12 +26,9 @@
 /* --- 2 --------------------------------------------------------------------------------------------------------- */
 
 static void mark_compromised(struct world *world, const struct run *run, const struct keyset *keyset) {
-        for (size_t i = 0; i < keyset->n_destroyed; i++) {
-                int k = key_find(world, keyset->destroyed[i].kid);
-
-                if (k >= 0 && (run->revoked == -2 || run->revoked == k) && strcmp(keyset->destroyed[i].reason, "compromised") == 0)
+        for (unsigned k = 0; k < world->n_keys; k++)
+                if (run->revoked == (int) k || (run->revoked == -2 && world->keys[k].born < keyset->generation))
                         world->keys[k].compromised = true;
-        }
 }
 
 void rules_before_commit(struct world *world, const struct run *run, const struct keyset *keyset) {
@@ -67,6 +64,17 @@ void rules_before_commit(struct world *world, const struct run *run, const struc
         world->last_active = k;
         world->last_activation = active->times.activates;
         world->n_rotations++;
+}
+
+/* A step that restarts units, unless somebody has decided it, or there is nothing to begin with. */
+static void expect_window(struct world *world, const struct run *run, const struct policy *policy, const struct keyset *keyset, int64_t now) {
+        uint64_t next = keyset->generation + 1;
+
+        if (world->last_active < 0 || !policy_restarts_units(policy) || window_next(&policy->window, now) <= now)
+                return;
+        if (keyset->verify_generation == next || keyset->sign_generation == next)
+                world_fail(world, "%s takes a step that restarts units, with the window closed for another %" PRId64 " s", run->why,
+                           window_next(&policy->window, now) - now);
 }
 
 /* --- 3 --------------------------------------------------------------------------------------------------------- */
@@ -215,6 +223,8 @@ void rules_after_pass(struct world *world, const struct run *run, const struct p
                 world_disturb(world);
                 return;
         }
+        if (!decided)
+                expect_window(world, run, policy, keyset, now);
         expect_short_stay(world, policy, keyset, run, now);
         expect_progress(world, policy, keyset, now);
 }

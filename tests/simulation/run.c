@@ -425,6 +425,11 @@ static void end(struct world *world, struct run *run) {
                 if (world->longest_pause < pause * SECOND)
                         world->longest_pause = pause * SECOND;
                 next = again < next ? again : next;
+                if (world->adopted) { /* a pause may be longer than the window */
+                        int64_t opens = window_next(&world->adopted->policy->window, world_clock(world));
+
+                        next = opens > world_clock(world) && opens < next ? opens : next;
+                }
         } else
                 world->n_tries = 0;
         if (run->troubled)

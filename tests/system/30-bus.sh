@@ -45,6 +45,8 @@ is "its invocation" "$(facts_of loads.service invocation)" "$(systemctl show -P 
 is "since when it runs" "$(($(facts_of loads.service started) / 1000000))" "$(date -d "$(systemctl show -P InactiveExitTimestamp loads.service)" +%s)"
 like "it loads a credential from that path" "$($TOOL facts loads.service "$SCRATCH/credential")" 'loads=1'
 like "and none from another" "$($TOOL facts loads.service /run/other)" 'loads=0'
+like "it is the one of this ID" "$($TOOL facts loads.service "$SCRATCH/credential" key)" 'loads=1'
+like "and of no other" "$($TOOL facts loads.service "$SCRATCH/credential" other)" 'loads=0'
 is "a unit that does not exist is stopped" "$($TOOL facts nosuch.service)" "state=stopped invocation= started=0 loads=0 reload=0 result="
 is "so is one that is not loaded" "$(facts_of idle.service state)" stopped
 is "a unit that is not a service" "$(facts_of -.mount state)" running

@@ -90,7 +90,7 @@ before() {
 mkdir -p "$SCRATCH/signals"
 touch "$SCRATCH/signals/"{reader,reloader,ending,deaf@1,deaf@2}.service
 environment_set production
-ok "(the tool is built)" make -s -C $SOURCE tests/unit/handover-tool
+ok "(the tool is built)" make -s -C $SOURCE tests/unit/handover-tool || exit
 
 # ---- who holds what ----------------------------------------------------------------------------------------
 

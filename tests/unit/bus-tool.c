@@ -31,7 +31,8 @@ static int facts(struct bus *bus, char **arguments) {
         struct bus_unit_facts found;
         int r;
 
-        r = bus_unit_facts(bus, arguments[0], arguments[1] ? arguments[1] : "/run/keyrota/credential/socket", &found);
+        r = bus_unit_facts(bus, arguments[0], arguments[1] ? arguments[1] : "/run/keyrota/credential/socket",
+                           arguments[1] ? arguments[2] : NULL, &found);
         if (r < 0)
                 return r;
         printf("state=%s invocation=%s started=%" PRId64 " loads=%d reload=%d result=%s\n", states[found.state], found.invocation,

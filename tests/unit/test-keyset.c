@@ -135,6 +135,12 @@ TEST(of_two_that_were_activated_in_one_second_the_newer_signs) {
         expect_int(key_state(keyset, &keyset->keys[0]), KEY_DEACTIVATED);
 }
 
+TEST(of_two_predecessors_of_one_second_the_newer_is_gone_back_to) {
+        _cleanup_(keyset_freep) struct keyset *keyset = set_of((const int64_t[]){ 10, 10, 20 }, 3);
+
+        expect(keyset_previous(keyset) == &keyset->keys[1]);
+}
+
 TEST(an_activation_before_1970_counts_as_any_other) {
         _cleanup_(keyset_freep) struct keyset *keyset = set_of((const int64_t[]){ -5, INT64_MIN, -7 }, 3);
 

@@ -135,6 +135,8 @@ TEST(cgroup_of_the_unit_is_accepted) {
                 { "/system.slice/_memory.service", "", "memory.service" },
                 { "/system.slice/__a.service", "", "_a.service" },
                 { "/container/system.slice/a.service", "/container", "a.service" },
+                { "/init.scope", "", "a.service" }, /* the manager, for RefreshOnReload= */
+                { "/container/init.scope", "/container", "a.service" },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
@@ -165,6 +167,10 @@ TEST(any_other_cgroup_is_refused) {
                 { "/user.slice/user-0.slice/a.service", "", "a.service" },
                 { "/user.slice/user-0.slice/user@0.service/app.slice/a.service", "", "a.service" },
                 { "/user.slice/user-0.slice/user@0.service/app.slice/a.service", "", "user@0.service" },
+                { "/user.slice/user-0.slice/user@0.service/init.scope", "", "a.service" },
+                { "/machine.slice/c.scope/init.scope", "", "a.service" },
+                { "/init.scope/x", "", "a.service" },
+                { "/init.scope", "/container", "a.service" },
                 { "/other/system.slice/a.service", "/container", "a.service" },
                 { "/container2/a.service", "/container", "a.service" },
                 { "/container2system.slice/a.service", "/container", "a.service" },
