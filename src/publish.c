@@ -261,6 +261,15 @@ uint64_t publication_generation(const struct publication *publication, const str
         return header.generation;
 }
 
+bool publication_has(const struct publication *publication, const struct delivery *delivery) {
+        char description[KEYRING_DESCRIPTION_MAX];
+
+        if (!delivery->credential)
+                return true;
+        (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
+        return keyring_read(publication->ring, description, NULL, NULL) >= 0;
+}
+
 int publication_add_retired(struct publication *publication, const struct keyset *keyset, char **ret_reason) {
         if (!publication->context->ring || set_has(&publication->jwks, keyset->name))
                 return 0;

@@ -29,6 +29,9 @@ int publication_add(struct publication *publication, const struct policy *policy
 /* The generation of which everything is published; 0: none. (The entry that says so is written last.) */
 uint64_t publication_generation(const struct publication *publication, const struct keyset *keyset);
 
+/* Is there an entry for this delivery? Not while its format cannot carry the key that signs, see publication_add(). */
+bool publication_has(const struct publication *publication, const struct delivery *delivery);
+
 /* A secret without a policy: its public keys stay readable, so that tokens already out go on verifying. */
 int publication_add_retired(struct publication *publication, const struct keyset *keyset, char **ret_reason);
 

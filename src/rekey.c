@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The steps of a rekey, see rekey.h. May call policy, kek, store. */
+/* The steps of a rekey, see rekey.h. May call policy, kek, store, context_audit(). */
 
 #include <errno.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "kek.h"
 #include "log.h"
 #include "policy.h"
+#include "reason.h"
 #include "rekey.h"
 #include "store.h"
 
@@ -53,6 +54,7 @@ static int load_config(struct rekey_run *run) {
                 return EXIT_POLICY;
         }
         run->seal_with = policies->config.seal_with;
+        run->context->audit_required = policies->config.audit_required;
         return EXIT_SUCCESS;
 }
 
@@ -165,6 +167,15 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
         return store_sync(run->store, ret_reason);
 }
 
+/* Before the old one goes: where records are required it does not go without. */
+static int record(const struct rekey_run *run, char **ret_reason) {
+        const struct audit_record record = { .kids = run->kek->kid };
+        int r;
+
+        r = context_audit(run->context, AUDIT_REKEYED, &record);
+        return r < 0 ? reason_set(r, ret_reason, "it cannot be recorded in the journal (%s) and keyrota.conf says audit = required", strerror(-r)) : 0;
+}
+
 /* Steps 3 to 5. */
 static int complete(struct rekey_run *run) {
         _cleanup_free_ char *reason = NULL;
@@ -173,6 +184,8 @@ static int complete(struct rekey_run *run) {
         r = kek_note(run->context->tree, run->kek, &reason);
         if (r >= 0)
                 r = reseal_files(run, &reason);
+        if (r >= 0)
+                r = record(run, &reason);
         if (r >= 0)
                 r = kek_replace(run->context->tree, run->blob, &reason);
         if (r < 0)

@@ -14,6 +14,21 @@
 
 #define PASSES_MAX 20 /* a rotation has five steps */
 
+/* What is not published for it would be refused: a restart would only take it down. */
+static void drop_unpublished(const struct run *run, struct consumers *consumers) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < consumers->n_items; i++) {
+                struct consumer *consumer = &consumers->items[i];
+
+                if (publication_has(run->publication, consumer->delivery))
+                        consumers->items[n++] = *consumer;
+                else
+                        free(consumer->unit);
+        }
+        consumers->n_items = n;
+}
+
 /* Is a consumer remembered? The rotation's own unit is none, see rotate-timers.c. */
 static bool remembers_consumer(const struct item *item, const struct handover_memory *memory) {
         for (size_t i = 0; i < memory->n_notes; i++)
@@ -45,6 +60,7 @@ static int hand_over(struct run *run, struct item *item) {
         r = consumers_of(run->view, item->policy, item->outline, &consumers);
         if (r < 0)
                 return r;
+        drop_unpublished(run, &consumers);
         if (!has_work(run, item, &consumers))
                 return 0;
         r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, run->options->n_names > 0, &lock, &reason);

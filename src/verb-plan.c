@@ -48,8 +48,11 @@ static void print_told(const struct policy *policy, const struct plan_event *eve
                 const struct delivery *delivery = &policy->deliveries[i];
                 char on_change[ON_CHANGE_TEXT_MAX];
 
+                if (delivery->on_change == ON_CHANGE_NONE && !delivery->credential)
+                        continue; /* it looks by itself */
                 if ((event->verifiers && delivery_holds_set(policy, delivery)) || (event->signers && delivery_follows_active(policy, delivery)))
-                        (void) printf("%28s%s: %s\n", "", delivery->unit, on_change_to_string(delivery, on_change));
+                        (void) printf("%28s%s: %s\n", "", delivery->unit,
+                                      delivery->on_change == ON_CHANGE_NONE ? "has to be restarted by hand" : on_change_to_string(delivery, on_change));
         }
 }
 

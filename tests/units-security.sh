@@ -27,7 +27,7 @@ done
 
 is 'no placeholder is left in a unit' "$(grep -l '@[A-Za-z_]*@' "$scratch"/units/*)" ''
 is 'there are six services, a socket, a path, a timer and a target' \
-   "$(cd "$scratch/units" && printf '%s\n' * | sort | xargs)" \
+   "$(cd "$scratch/units" && printf '%s\n' * | LC_ALL=C sort | xargs)" \
    'keyrota-credential.service keyrota-credential.socket keyrota-provision-rsa.service keyrota-provision.service keyrota-rotate.path keyrota-rotate.service keyrota-rotate.timer keyrota-rotate@.service keyrota-setup.service keyrota.target'
 
 # systemd-analyze prefixes the path of the folder where it is told of one unit by its path, and finds the

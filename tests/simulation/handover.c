@@ -72,6 +72,11 @@ static void restart(struct world *world, struct run *run, struct unit *unit, int
         case TROUBLE_NONE:
                 world_trace(world, "%s is restarted", unit->name);
                 unit_stop(world, unit);
+                if (!unit_can_start(world, unit)) {
+                        unit->failed_by_us = true;
+                        run->troubled = true;
+                        return;
+                }
                 unit_start(world, unit);
                 run->progress = true;
                 *ret_delay = chance_between(&world->plain, 500, SECOND);

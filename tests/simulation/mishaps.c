@@ -12,6 +12,7 @@ void mishaps_init(struct world *world) {
                 [MISHAP_TIMER] = 2, [MISHAP_UNITS] = 1, [MISHAP_POWER] = 4, [MISHAP_CLOCK] = 4, [MISHAP_EDIT] = 3, [MISHAP_COMMAND] = 3,
         };
 
+        world->crash_percent = (unsigned) chance_magnitude(&world->chance[MISHAP_CRASH], 1, 30);
         for (unsigned i = 0; i < MISHAP_COUNT; i++)
                 if (world_may(world, i) && periods[i] > 0)
                         schedule(world, i, world->pace / 4 * chance_between(&world->chance[i], 1, 4 * periods[i]));
@@ -59,7 +60,7 @@ void power_on(struct world *world) {
 bool mishap_crashes(struct world *world, struct run *run) {
         struct chance *chance = &world->chance[MISHAP_CRASH];
 
-        if (!world_may(world, MISHAP_CRASH) || !chance_percent(chance, 2))
+        if (!world_may(world, MISHAP_CRASH) || !chance_percent(chance, world->crash_percent))
                 return false;
         if (chance_percent(chance, 30) && world_may(world, MISHAP_POWER)) {
                 power_off(world);

@@ -273,8 +273,10 @@ static void read_facts(struct world *world, const struct run *run, const struct 
 
         *facts = (struct lifecycle_facts) { .published = published_generation(world), .random = chance_next(&world->plain) };
         run_facts(world, policy, facts);
-        if (run->blind && run->n_passes == 1)
+        if (run->blind && run->n_passes == 1) {
                 facts->known = false;
+                facts->verifiers = facts->signers = LIFECYCLE_ALL;
+        }
 }
 
 static void go_to(struct world *world, struct run *run, enum run_state state, int64_t delay) {

@@ -43,6 +43,12 @@ static const struct delivery *published_delivery(const struct world *world, cons
         return snapshot->previous ? carried(world, unit_delivery(unit, snapshot->previous->policy), snapshot) : NULL;
 }
 
+bool unit_can_start(const struct world *world, const struct unit *unit) {
+        const struct delivery *delivery = world->file ? unit_delivery(unit, world->file->policy) : NULL;
+
+        return published_delivery(world, unit, world->ring) || !delivery || !delivery->credential;
+}
+
 static void let_go(struct world *world, struct unit *unit) {
         if (!unit->held)
                 return;
@@ -135,7 +141,7 @@ void unit_read(struct world *world, unsigned which, unsigned invocation) {
         unit->state = UNIT_RUNNING;
         if (!delivery) {
                 /* A unit of the policy is refused its credential and fails; another has nothing to do with us. */
-                if (world->file && unit_delivery(unit, world->file->policy) && unit_delivery(unit, world->file->policy)->credential) {
+                if (!unit_can_start(world, unit)) {
                         unit_stop(world, unit);
                         unit_plan_restart(world, unit, chance_between(&world->plain, SECOND, MINUTE));
                 }

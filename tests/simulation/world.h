@@ -180,6 +180,7 @@ struct world {
         struct event *events; /* a heap */
         size_t n_events, events_size;
         uint64_t sequence;
+        unsigned crash_percent; /* of a run, before each effect */
         int64_t pace; /* ms: about a cryptoperiod, what the intervals of mishaps follow */
 
         /* The host. */
@@ -291,6 +292,8 @@ void validity_adopt(struct world *world, struct policy_text *policy, int64_t sin
 /* --- units ------------------------------------------------------------------------------------------- */
 
 void units_init(struct world *world);
+/* Is there a credential for it, if it wants one? Else its start fails. */
+bool unit_can_start(const struct world *world, const struct unit *unit);
 void unit_start(struct world *world, struct unit *unit);
 void unit_stop(struct world *world, struct unit *unit);
 void unit_read(struct world *world, unsigned which, unsigned invocation);

@@ -35,6 +35,7 @@ before=$(cat "$(credential_of api.service session.key)" "$(credential_of issuer.
 keys=$(key_of api issuer) old=$(kek) entries=$(ring_entries)
 
 ok "a rekey" keyrota rekey
+ok "is on record" journal_has "^$(kek | jq -r .kid)\$" --output-fields=KEYROTA_KID SYSLOG_IDENTIFIER=keyrota KEYROTA_EVENT=rekeyed
 ok "changes the key-encryption key" test "$(kek)" != "$old"
 ok "of every file" settled
 ok "and nothing that is published" test "$(ring_entries)" == "$entries" -a "$(key_of api issuer)" == "$keys"
@@ -53,7 +54,7 @@ printf '{"keys":[{"kty":"oct","kid":"next","alg":"A256GCM","k":"%s"},%s]}' "$nex
         systemd-creds encrypt --name=keyrota-kek --with-key=host - "$SCRATCH/both"
 install -m 0600 "$SCRATCH/both" "$STORE/kek.cred"
 ok "a rekey was interrupted: the provisioner works" systemctl start $unit
-policy_make second HS256 "$(deliver api.service sign second.key hex)"
+policy_make second HS256 "$(deliver later.service sign second.key hex)"
 ok "... and makes new secrets" systemctl start $unit
 is "... under the new key" "$(kids)" "$(printf '%s\n' next "$(jq -r .kid <<<"$now")" | sort)"
 ok "... which reads" key_of second
@@ -85,7 +86,7 @@ overtaken() {
         journal --output=cat --unit=$unit
 }
 systemctl daemon-reload
-policy_make aa HS256 "$(deliver api.service sign third.key hex)"
+policy_make aa HS256 "$(deliver later.service sign third.key hex)"
 like "a provisioner that a rekey overtook works" "$(overtaken)" "^status 0"
 ok "... its new secret is there" key_of aa
 ok "... under the new key" settled
@@ -94,12 +95,12 @@ is "the keys are what they were" "$(key_of api issuer)" "$keys"
 # As with a TPM, which its sandbox hides.
 echo InaccessiblePaths=/var/lib/systemd >>/run/systemd/system/$unit.d/wait.conf
 systemctl daemon-reload
-policy_make bb HS256 "$(deliver api.service sign fourth.key hex)"
+policy_make bb HS256 "$(deliver later.service sign fourth.key hex)"
 said=$(overtaken)
 like "where it cannot open the new key it fails" "$said" "^status 1"
 like "... and says why, and what to do" "$said" "the key-encryption key has been replaced since this run got it, and the new one cannot be opened from here .*; run it again"
 ok "... frightening nobody" ! grep -Eq "not authentic|forged|torn|--replace" <<<"$said"
-ok "... and writing nothing" test ! -e $STORE/production/bb.jwe
+ok "... and writing nothing" test ! -e "$STORE/production/bb.jwe"
 rm -r /run/systemd/system/$unit.d
 systemctl daemon-reload
 ok "run again, it works" systemctl start $unit
@@ -107,11 +108,22 @@ ok "... and all is well" settled
 ok "... in every respect" keyrota status
 is "the keys are what they were" "$(key_of api issuer)" "$keys"
 
+# ---- without a journal, where one is required --------------------------------------------------------
+printf '[keyrota]\naudit = required\n' >/etc/keyrota/keyrota.conf
+ok "(a valid keyrota.conf)" keyrota check
+refused "a rekey that cannot be recorded" "cannot be recorded in the journal .*run keyrota rekey again" \
+        unshare -m sh -c 'mount -t tmpfs none /run/systemd/journal && keyrota rekey'
+is "loses nothing" "$(key_of api issuer)" "$keys"
+is "for both keys are kept" "$(kek | jq -r '.keys | length')" 2
+ok "and completes when it can" keyrota rekey
+ok "... in whole" settled
+rm /etc/keyrota/keyrota.conf
+
 # ---- kek.cred from a backup, without the rest ---------------------------------------------------------
-cp -a $STORE "$SCRATCH/backup"
+cp -a "$STORE" "$SCRATCH/backup"
 rm "$SCRATCH/backup/kek.kid"
 ok "(another rekey)" keyrota rekey
-cp -a "$SCRATCH/backup/." $STORE
+cp -a "$SCRATCH/backup/." "$STORE"
 ok "a backup from before the rekey is taken by the provisioner" systemctl start $unit
 is "... with its key" "$(kids)" "$(kek | jq -r .kid)"
 is "the keys are what they were" "$(key_of api issuer)" "$keys"
