@@ -158,6 +158,8 @@ static int open_store(struct run *run) {
                 r = store_list(run->store, &run->stored, &run->n_stored);
         if (r < 0)
                 log_error("cannot open the store: %s", reason ? reason : strerror(-r));
+        else if (run->n_passes == 1 && store_kek(run->store)->previous)
+                log_warning("a rekey was interrupted: run keyrota rekey, which completes it");
         return r;
 }
 

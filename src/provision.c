@@ -8,6 +8,7 @@
 
 #include "log.h"
 #include "paths.h"
+#include "progress.h"
 #include "provision-run.h"
 
 static void make_key_and_stage(struct run *run, struct item *item) {
@@ -81,11 +82,15 @@ static int sweep(struct run *run) {
 }
 
 static int provision_all(struct run *run) {
+        size_t n = run->policies->n_policies;
         int r = 0;
 
-        for (size_t i = 0; i < run->policies->n_policies; i++)
+        for (size_t i = 0; i < n; i++) {
+                progress_show("Looking at secrets", i, n);
                 if (run_wants(run, run->items[i].written->name))
                         provision_item(run, &run->items[i]);
+        }
+        progress_end(n);
         run_commit(run);
         run_retire(run);
         if (run->options->n_names == 0) {

@@ -7,6 +7,7 @@
 #include "kek.h"
 #include "log.h"
 #include "policy.h"
+#include "progress.h"
 #include "reason.h"
 #include "rekey.h"
 #include "store.h"
@@ -140,11 +141,6 @@ static int begin(struct rekey_run *run) {
         return 0;
 }
 
-static void show_progress(const struct rekey_run *run, size_t done) {
-        if (run->n_names > REKEY_BATCH && isatty(STDERR_FILENO))
-                (void) fprintf(stderr, "\rkeyrota: sealed %zu of %zu files%s", done, run->n_names, done == run->n_names ? "\n" : "");
-}
-
 static int reseal_files(struct rekey_run *run, char **ret_reason) {
         size_t n_staged = 0;
         int r;
@@ -161,8 +157,9 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
                 if (r < 0)
                         return r;
                 n_staged = 0;
-                show_progress(run, i + 1);
+                progress_show("Sealing files", i + 1, run->n_names);
         }
+        progress_end(run->n_names);
         /* An earlier run may have been killed between renaming and syncing. */
         return store_sync(run->store, ret_reason);
 }

@@ -10,6 +10,7 @@
 #include "handover.h"
 #include "handover-memory.h"
 #include "log.h"
+#include "progress.h"
 #include "provision-run.h"
 
 #define PASSES_MAX 20 /* a rotation has five steps */
@@ -103,6 +104,7 @@ static bool hand_over_all(struct run *run, bool *held_up) {
                         run->n_held_up++;
                         continue;
                 }
+                progress_show("Telling services of new keys", i, run->policies->n_policies);
                 r = run_open_view(run);
                 if (r >= 0)
                         r = hand_over(run, item);
@@ -111,6 +113,7 @@ static bool hand_over_all(struct run *run, bool *held_up) {
                 done = done || r > 0;
                 held_up[i] = run->n_held_up > n_before;
         }
+        progress_end(run->policies->n_policies);
         if (r < 0) {
                 log_error("cannot tell services of new keys, for systemd does not answer: %s", strerror(-r));
                 run->n_failed++;

@@ -105,6 +105,10 @@ static int open_sources(const struct context *context, struct status *status, st
         if (r < 0)
                 return r;
 
+        if (kek_error >= 0 && sources->kek->previous)
+                r = status_problem(status, "a rekey is under way, or was interrupted: run keyrota rekey");
+        if (r < 0)
+                return r;
         free(reason);
         reason = NULL;
         r = store_open(context->tree, sources->kek, false, 0, &sources->store, &reason);

@@ -222,6 +222,13 @@ is 'eight rotations and eight provisioners at once all succeed' "$failed" 0
 is 'and make one successor' "$(kids issuer pre-activation | wc -l)" 1
 is 'published once each' "$(published_kids issuer | wc -l)" 2
 
+# ---- long work on a terminal -----------------------------------------------------------------------------------------------------
+new_tree
+for i in $(seq 60); do hmac_policy | sed "s/api.service/api$i.service/" | policy "api$i"; done
+like 'a terminal sees how far it has come' \
+        "$(script -qec "'$KEYROTA' --root='$TREE' --keyring='$RING' provision" /dev/null </dev/null)" 'Looking at secrets: 40 of 60'
+is 'a file does not' "$(keyrota rotate 2>&1)" ''
+
 # ---- killed at every step --------------------------------------------------------------------------------------------------------
 # Whatever a rotation was doing, the next run completes or undoes it.
 new_tree

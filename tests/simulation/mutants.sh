@@ -64,7 +64,7 @@ mutant() {
         rm -f "${scratch:?}/$name"
         if (( status == 1 )) && grep -q '^# seed' <<<"$output"; then
                 pass "$description"
-                diag "$(grep -m 1 '^# seed' <<<"$output")"
+                diag "$(sed -n '/^# seed/{s/^# //p;q}' <<<"$output")"
         else
                 fail "$description" "not noticed in $SEEDS hosts, status $status"
         fi

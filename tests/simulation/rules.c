@@ -149,7 +149,7 @@ void rules_count_time(struct world *world) {
         world->creations_counted = world->now;
 }
 
-void rules_at_end(struct world *world) {
+void rules_expect_no_storm(struct world *world) {
         rules_count_time(world);
         if (world->n_creations > 2 + 2 * world->n_reasons + world->creations_due / MILLION + world->creations_due / MILLION / 50)
                 world_fail(world, "%u keys were made, where time called for %" PRId64 " and %u other things happened", world->n_creations,

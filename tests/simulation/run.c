@@ -165,8 +165,10 @@ static void commit(struct world *world, struct run *run) {
 
         keyset->generation = world->generation + 1;
         note_keys(world, keyset);
+        rules_expect_no_storm(world);
         rules_before_commit(world, run, keyset);
         rules_after_settling(world, run, keyset);
+        run->revoked = -1;
         forget_tombstones(world, keyset);
         r = store_set_encode(keyset, &text);
         assert(r >= 0);

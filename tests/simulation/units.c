@@ -40,7 +40,8 @@ static const struct delivery *published_delivery(const struct world *world, cons
 
         if (!delivery || carried(world, delivery, snapshot))
                 return snapshot && snapshot->n_keys > 0 ? delivery : NULL;
-        return snapshot->previous ? carried(world, unit_delivery(unit, snapshot->previous->policy), snapshot) : NULL;
+        delivery = snapshot->previous ? carried(world, unit_delivery(unit, snapshot->previous->policy), snapshot) : NULL;
+        return delivery && delivery->credential ? delivery : NULL;
 }
 
 bool unit_can_start(const struct world *world, const struct unit *unit) {

@@ -221,8 +221,6 @@ bool world_live(struct world *world, int64_t years, unsigned cryptoperiods) {
                 if (world->n_steps % 64 == 0)
                         snapshots_forget(world);
         }
-        if (!world->failed)
-                rules_at_end(world);
         return !world->failed;
 }
 

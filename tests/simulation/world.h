@@ -336,7 +336,7 @@ void rules_after_pass(struct world *world, const struct run *run, const struct p
                       int64_t now, bool decided);
 void rules_after_settling(struct world *world, const struct run *run, const struct keyset *keyset);
 void rules_before_commit(struct world *world, const struct run *run, const struct keyset *keyset);
-void rules_at_end(struct world *world);
+void rules_expect_no_storm(struct world *world);
 void rules_count_time(struct world *world);
 
 /* --- mishaps ----------------------------------------------------------------------------------------- */
