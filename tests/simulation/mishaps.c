@@ -32,8 +32,8 @@ static void power_off(struct world *world) {
                 unit_stop(world, &world->units[i]);
         if (jwks)
                 serving_end(world, jwks);
-        snapshot_unref(world, world->ring);
-        snapshot_unref(world, jwks);
+        snapshot_unref(world->ring);
+        snapshot_unref(jwks);
         world->ring = world->jwks = NULL;
         users_follow_ring(world);
         world->up = false;

@@ -145,7 +145,7 @@ void rules_count_time(struct world *world) {
         const struct policy *policy = world->adopted ? world->adopted->policy : NULL;
 
         if (policy)
-                world->creations_due += (world->now - world->creations_counted) / SECOND * MILLION / (policy->cryptoperiod - policy->jitter);
+                world->creations_due += (world->now - world->creations_counted) * (MILLION / SECOND) / (policy->cryptoperiod - policy->jitter);
         world->creations_counted = world->now;
 }
 

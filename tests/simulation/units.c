@@ -56,7 +56,7 @@ static void let_go(struct world *world, struct unit *unit) {
         signing_end(world, unit);
         if (unit->serves)
                 serving_end(world, unit->held);
-        snapshot_unref(world, unit->held);
+        snapshot_unref(unit->held);
         unit->held = NULL;
 }
 
@@ -76,7 +76,7 @@ static void hold_delivery(struct world *world, struct unit *unit, const struct d
         const struct policy *policy = world->ring->policy->policy;
         const struct delivery *now = unit_delivery(unit, world->adopted->policy); /* delivery may still be as it was before an edit */
         bool symmetric = algorithm_is_symmetric(world->keys[snapshot->active].algorithm),
-             signs = delivery->use == USE_SIGN || policy_is_solo(policy),
+             signs = (delivery->use == USE_SIGN || policy_is_solo(policy)) && now && (now->use == USE_SIGN || policy_is_solo(world->adopted->policy)),
              holds_set = now && delivery_holds_set(world->adopted->policy, now) && delivery_holds_set(policy, delivery);
 
         let_go(world, unit);

@@ -85,17 +85,16 @@ struct snapshot *snapshot_ref(struct snapshot *snapshot) {
         return snapshot;
 }
 
-void snapshot_unref(struct world *world, struct snapshot *snapshot) {
-        (void) world;
+void snapshot_unref(struct snapshot *snapshot) {
         if (snapshot)
                 snapshot->references--;
 }
 
-void snapshots_forget(struct world *world) {
+void snapshots_forget(struct world *world, bool all) {
         struct snapshot **link = &world->snapshots, *snapshot;
 
         while ((snapshot = *link)) {
-                if (snapshot->references > 0 || lease_lives(&snapshot->caches, world->now)) {
+                if (!all && (snapshot->references > 0 || lease_lives(&snapshot->caches, world->now))) {
                         link = &snapshot->next;
                         continue;
                 }

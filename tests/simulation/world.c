@@ -150,13 +150,7 @@ void world_free(struct world *world) {
         if (!world)
                 return;
         runs_kill(world);
-        for (size_t i = 0; i < world->n_units; i++)
-                snapshot_unref(world, world->units[i].held);
-        snapshot_unref(world, world->users.held);
-        snapshot_unref(world, world->ring);
-        snapshot_unref(world, world->jwks);
-        world->now = NEVER;
-        snapshots_forget(world);
+        snapshots_forget(world, true);
         policy_text_unref(world->file);
         policy_text_unref(world->adopted);
         policy_text_unref(world->outdated);
@@ -219,7 +213,7 @@ bool world_live(struct world *world, int64_t years, unsigned cryptoperiods) {
                         break;
                 happen(world, &event);
                 if (world->n_steps % 64 == 0)
-                        snapshots_forget(world);
+                        snapshots_forget(world, false);
         }
         return !world->failed;
 }

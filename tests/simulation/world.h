@@ -9,7 +9,9 @@
  *   validity   tokens and cached sets that are out, and the promise about them (invariant 1)
  *   units      services that start, load, stop and fail
  *   policies   random policies and edits
- *   run        keyrota's own runs: passes of src/lifecycle.c with crashes between any two effects
+ *   run        keyrota's own runs: passes, with crashes between any two effects
+ *   pass       one pass of src/lifecycle.c
+ *   stored     what is durable, and what is published of it
  *   handover   what a run does to the units
  *   rules      the other invariants
  *   mishaps    what administrators, power, clocks and luck do
@@ -274,8 +276,9 @@ unsigned key_add(struct world *world, const char *kid, enum algorithm algorithm,
 
 struct snapshot *snapshot_new(struct world *world, const struct keyset *keyset);
 struct snapshot *snapshot_ref(struct snapshot *snapshot);
-void snapshot_unref(struct world *world, struct snapshot *snapshot);
-void snapshots_forget(struct world *world);
+void snapshot_unref(struct snapshot *snapshot);
+/* Those that nobody holds any more, or all. */
+void snapshots_forget(struct world *world, bool all);
 bool snapshot_has(const struct snapshot *snapshot, unsigned key);
 
 /* A place from which remote verifiers fetch begins or stops to show a set. */
@@ -314,6 +317,17 @@ struct policy_text *policy_text_ref(struct policy_text *policy);
 void policy_text_unref(struct policy_text *policy);
 struct policy_text *policy_random(struct world *world, struct chance *chance);
 struct policy_text *policy_edit(struct world *world, struct chance *chance, const struct policy *from);
+
+/* --- stored, pass ------------------------------------------------------------------------------------- */
+
+/* The stored set, to be given back as world->loaded, or to a commit. */
+struct keyset *stored_load(struct world *world);
+/* Makes run->keyset the next generation. */
+void stored_commit(struct world *world, struct run *run);
+void publish_ring(struct world *world, const struct run *run);
+void publish_file(struct world *world);
+/* true: something is to be stored, run->keyset. */
+bool pass_take(struct world *world, struct run *run);
 
 /* --- run, handover ----------------------------------------------------------------------------------- */
 

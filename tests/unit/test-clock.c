@@ -101,12 +101,16 @@ TEST(the_clock_is_believed_in_the_boot_in_which_the_set_was_stored) {
         expect_int(clock_since(&clock, &stored), 0);
 }
 
-TEST(after_a_reboot_it_is_believed_only_when_it_is_synchronised) {
+TEST(after_a_reboot_it_is_believed_only_when_it_was_and_is_synchronised) {
         struct clock clock = other_boot(NOW + YEAR);
+        struct keyset_clock synchronized = stored;
 
+        synchronized.synchronized = true;
         expect_int(clock_since(&clock, &stored), clock.boot);
+        expect_int(clock_since(&clock, &synchronized), clock.boot);
         clock.synchronized = true;
-        expect_int(clock_since(&clock, &stored), 0);
+        expect_int(clock_since(&clock, &stored), clock.boot);
+        expect_int(clock_since(&clock, &synchronized), 0);
         clock = other_boot(NOW - YEAR);
         expect_int(clock_since(&clock, &stored), clock.boot);
 }
