@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Reads private JWKs, one a line, from standard input and prints which of the named files hold bytes of them: each secret member as raw bytes,
-base64url, base64 and hexadecimal, in windows of 24 bytes, so that a part is found too. Prints "FILE: KID MEMBER FORM", never a byte.
+base64url, base64 (also amid other bytes, as in PEM) and hexadecimal, in windows of 24 bytes, so that a part is found too. Prints "FILE: KID MEMBER FORM", never a byte.
 
 Exit status: 0 nothing was found, 1 something was.
 """
@@ -13,12 +13,22 @@ import sys
 WINDOW = 24
 
 
+def aligned(raw):
+    """Base64 text of what has these bytes somewhere in it, as PEM has: they may begin at each of three places in a group of four letters. The groups at both
+    ends hold bits of their neighbours too."""
+    for shift in range(3):
+        text = base64.b64encode(bytes(shift) + raw)
+        yield text[4 if shift else 0:-4]
+
+
 def forms(member):
     raw = base64.urlsafe_b64decode(member + "=" * (-len(member) % 4))
     yield "raw", raw
     yield "reversed", raw[::-1]  # how big numbers lie in memory
     yield "base64url", member.encode()
     yield "base64", base64.b64encode(raw)
+    for text in aligned(raw):
+        yield "part of base64", text
     yield "hex", raw.hex().encode()
     yield "HEX", raw.hex().upper().encode()
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Where key bytes are while keyrota provision and keyrota read run: in memory that is neither dumped nor swapped, and in no argument,
+# Where key bytes are while keyrota provision, read, rotate and import run: in memory that is neither dumped nor swapped, and in no argument,
 # environment or message.
 
 . "$(dirname "$0")/scratch.sh" || exit 99
@@ -10,19 +10,21 @@ here=$(dirname "$0")
 command -v gdb >/dev/null || bail_out 'gdb is missing'
 [[ -z ${KEYROTA_SANITIZED-} ]] || skip_all 'the sanitizers keep memory of their own'
 
-for algorithm in HS256 HS512 RS256 PS384 ES256 ES384 ES512 EdDSA; do
-        format=pem
+secrets=(hs256 hs512 rs256 ps384 es256 es384 es512 eddsa)
+for name in "${secrets[@]}"; do
+        algorithm=${name^^} format=pem
+        [[ $algorithm != EDDSA ]] || algorithm=EdDSA
         [[ $algorithm != HS* ]] || format=hex
-        policy "${algorithm,,}" <<-EOF
+        policy "$name" <<-EOF
 	[secret]
 	algorithm = $algorithm
 	[deliver:a.service]
 	use = sign
-	credential = ${algorithm,,}.key
+	credential = $name.key
 	format = $format
 	[deliver:b.service]
 	use = sign
-	credential = ${algorithm,,}.jwk
+	credential = $name.jwk
 	format = jwk
 	EOF
 done
@@ -37,15 +39,25 @@ snapshots() {
                 timeout --kill-after=5 120 gdb -batch -nx -x "$here/memory-snapshots.py" --args "$KEYROTA" --root="$TREE" --keyring="$RING" "$@" >"$TREE.output" 2>&1
 }
 
+signing_key() {
+        keyrota read "$1" --use=sign --format=jwk --newline
+}
+
+# All that were ever there: what is looked for.
 keys() {
-        local algorithm
-        for algorithm in hs256 hs512 rs256 ps384 es256 es384 es512 eddsa; do
-                keyrota read "$algorithm" --use=sign --format=jwk --newline
+        local name
+        cat "$TREE/known" 2>/dev/null
+        for name in "${secrets[@]}"; do
+                signing_key "$name"
         done
         # The key-encryption key is one too.
         SYSTEMD_CREDENTIAL_SECRET=$TREE/var/lib/systemd/credential.secret \
                 systemd-creds decrypt --name=keyrota-kek "$STORE/kek.cred" - 2>/dev/null
         echo
+}
+
+remember_keys() {
+        (umask 077; keys >"$TREE/known.new") && mv "$TREE/known.new" "$TREE/known"
 }
 
 # 1 when any of the whole views holds a key: else the search would prove nothing
@@ -80,5 +92,25 @@ check 'provision, loading keys'
 snapshots 1 write,exit_group read rs256 --use=sign --format=pem
 : >"$TREE.output" # which has the key, as it must
 check 'read'
+
+remember_keys
+snapshots 3 renameat,renameat2,fsync,syncfs,exit_group rotate --now "${secrets[@]}"
+# What was made and does not sign yet takes over from the key that does.
+for name in "${secrets[@]}"; do
+        kid=$(signing_key "$name" | jq -r .kid)
+        [[ $name == hs* ]] || keyrota revoke --yes "$name" "$kid" 2>/dev/null
+        ok "rotate: $name signs with another key" ! grep -qF "$(signing_key "$name" | jq -r .kid)" "$TREE/known"
+done
+check 'rotate'
+
+# The key that is in force, as somebody else might have kept it, comes in again.
+for form in hs256:hex hs512:base64 rs256:pem es384:pem eddsa:jwk; do
+        name=${form%:*} format=${form#*:}
+        remember_keys
+        (umask 077; keyrota read "$name" --use=sign --format="$format" >"$TREE/input")
+        snapshots 1 poll,renameat,renameat2,fsync,add_key,exit_group import --replace --format="$format" --kid="imported-$name" "$name" <"$TREE/input"
+        is "import of $format: it is there" "$(signing_key "$name" | jq -r .kid)" "imported-$name"
+        check "import of $format"
+done
 
 done_testing

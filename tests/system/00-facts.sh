@@ -3,6 +3,7 @@
 #
 # The facts of systemd and the kernel that keyrota is built on, with nothing of keyrota's: a fake credential
 # server (fake-credential-server.py) stands in. Where one of these fails, it is the design that has to change.
+# suites: bookworm trixie sid
 
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
@@ -116,6 +117,50 @@ ok "each step of one start asks again" test "$count" -ge 2
 systemctl restart fact-steps.service
 ok "... and a restart asks again" \
         test "$(jq -c 'select(.unit == "fact-steps.service")' "$log" | wc -l)" -eq $((2 * count))
+
+# ---- credentials of a service that goes on running ---------------------------------------------------------
+
+# what makes two looks at a running service look at the same one
+same_run() {
+        systemctl show -P MainPID -P InvocationID "$1" | paste -sd' '
+}
+
+version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+diag "systemd $version"
+echo one >/run/fact/answer
+unit_make fact-reload.service Type=exec "LoadCredential=answer:$socket" RefreshOnReload=credentials User=somebody \
+        "ExecStart=/bin/sleep infinity" "ExecReload=/bin/sh -c 'cat %d/answer'" StandardOutput=truncate:/run/fact/reloaded
+ok "a unit with RefreshOnReload= starts, also where that is not known" systemctl start fact-reload.service
+run=$(same_run fact-reload.service)
+file=/run/credentials/fact-reload.service/answer
+is "... with its credential" "$(cat $file)" one
+echo two >/run/fact/answer
+ok "it is reloaded" systemctl reload fact-reload.service
+if (( version >= 260 )); then
+        is "systemd 260 and later: a reload fetches the credential again" "$(cat $file)" two
+        is "... before ExecReload= runs" "$(cat /run/fact/reloaded)" two
+        is "... the peer's group is then the service manager's own" "$(jq -r .cgroup <<<"$(asked fact-reload.service answer)")" /init.scope
+        rm /run/fact/answer
+        ok "a reload that is refused the credential fails" ! systemctl reload fact-reload.service
+        is "... and leaves the one that was there" "$(cat $file)" two
+else
+        is "systemd before 260: a reload leaves the credential as it was" "$(cat $file)" one
+        rm /run/fact/answer
+fi
+is "... and it is the same run of the service" "$(same_run fact-reload.service)" "$run"
+is "... which goes on" "$(systemctl is-active fact-reload.service)" active
+ok "a restart that is refused the credential stops it" ! systemctl restart fact-reload.service
+is "... with 243/CREDENTIALS" "$(unit_status fact-reload.service)" 243
+
+# a unit that refuses to be stopped refuses a restart, and goes on with what it has
+echo one >/run/fact/answer
+systemctl restart fact-reload.service
+mkdir -p /etc/systemd/system/fact-reload.service.d
+printf '%s\n' '[Unit]' RefuseManualStop=yes >/etc/systemd/system/fact-reload.service.d/refuse.conf
+systemctl daemon-reload
+run=$(same_run fact-reload.service)
+refused "RefuseManualStop= refuses a restart" "may be requested by dependency only" systemctl restart fact-reload.service
+is "... and the service goes on" "$(same_run fact-reload.service)" "$run"
 
 # ---- who else can look like a unit -------------------------------------------------------------------------
 

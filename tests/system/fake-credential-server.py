@@ -4,13 +4,22 @@
 
 Usage: fake-credential-server.py SOCKET LOG. Each connection is a JSON line in LOG before it is answered.
 whole: `whole of UNIT`; most, more: 1 MiB less 4 and less 3 bytes;
-refuse: 1 MiB + 1 byte; close: nothing; short: a part, as of a server that is killed.
+refuse: 1 MiB + 1 byte; close: nothing; short: a part, as of a server that is killed;
+answer: what the file `answer` beside the socket holds, refused where there is none.
 """
 import json
 import os
 import socket
 import struct
 import sys
+
+def answer(unit):
+    try:
+        with open(os.path.join(os.path.dirname(sys.argv[1]), "answer"), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return bytes((1 << 20) + 1)
+
 
 REPLIES = {
     "whole": lambda unit: b"whole of " + unit.encode(),
@@ -19,6 +28,7 @@ REPLIES = {
     "refuse": lambda unit: bytes((1 << 20) + 1),
     "close": lambda unit: b"",
     "short": lambda unit: b"short",
+    "answer": answer,
 }
 
 

@@ -7,9 +7,15 @@
 
 TOP=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)
 TEST_CACHE=${KEYROTA_TEST_CACHE:-/var/cache/keyrota-tests}
-TEST_SUITES=(bookworm trixie)
+TEST_SUITES=(bookworm trixie sid)
 GUEST_SOURCE=/usr/src/keyrota                   # in a test system: the source, with its build products
 GUEST_STATE=/var/lib/keyrota-tests              # in a test system: what its test writes, kept from boot to boot
+
+# Not a release: there for what the systemd of the releases cannot do yet. It changes from day to day, so that one that
+# cannot be had is no failure, and a warning of its compiler neither.
+suite_is_preview() {
+        [[ $1 == sid ]]
+}
 
 say() {
         printf '%s\n' "$*"
@@ -162,8 +168,11 @@ tree_path() {
 }
 
 tree_bootstrap() {
-        local suite=$1 target=$2 include
+        local suite=$1 target=$2 include options=()
         include=$(tree_packages "$suite" | paste -sd,)
+        # A suite that moves says for how long its list of packages is good; a mirror may well be kept as it was for longer,
+        # and nothing here is meant to be up to date.
+        ! suite_is_preview "$suite" || options=(--aptopt='Acquire::Check-Valid-Until "false"')
 
         # A mount and a process namespace of its own: whatever becomes of us, nothing of it stays behind.
         # Persistent journal: read after the system has been powered off. Masked: what a test only waits for.
@@ -176,7 +185,7 @@ tree_bootstrap() {
                 --customize-hook='systemctl --root="$1" --quiet mask apt-daily.timer apt-daily-upgrade.timer \
                         dpkg-db-backup.timer e2scrub_all.timer fstrim.timer console-getty.service getty.target' \
                 --customize-hook='echo keyrota-test >"$1/etc/hostname"; rm -f "$1/etc/resolv.conf"' \
-                "$suite" "$target"
+                "${options[@]}" "$suite" "$target"
 }
 
 # Makes the tree where it is absent or incomplete, and holds a shared lock on it for as long as this shell

@@ -26,13 +26,19 @@ tap_on_failure() {
         journalctl --no-pager --quiet --output=short-monotonic --lines=15 2>&1 | sed 's/^/#| /'
 }
 
-# next_boot [--crash]: ends this script; the system goes down and the script is run again with BOOT one
-# higher. With --crash nothing is stopped or written back first. At the end of the last boot call
-# done_testing.
+# next_boot [--crash] [--after=SECONDS]: ends this script; the system goes down and the script is run again with
+# BOOT one higher. With --crash nothing is stopped or written back first. With --after= the system stays down
+# for so long. At the end of the last boot call done_testing.
 next_boot() {
+        local option after=0
+        for option; do
+                case $option in
+                        --crash) : >"$STATE/crash" ;;
+                        --after=*) after=${option#*=} ;;
+                esac
+        done
         echo "$TAP_COUNT $TAP_FAILED" >"$STATE/count"
-        : >"$STATE/next-boot"
-        [[ ${1-} != --crash ]] || : >"$STATE/crash"
+        echo "$after" >"$STATE/next-boot"
         exit 0
 }
 
