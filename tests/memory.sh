@@ -43,44 +43,42 @@ signing_key() {
         keyrota read "$1" --use=sign --format=jwk --newline
 }
 
-# All that were ever there: what is looked for.
-keys() {
+# Adds the keys that sign now, and the key-encryption key, which is one too, to those that are looked for.
+note_keys() {
         local name
-        cat "$TREE/known" 2>/dev/null
-        for name in "${secrets[@]}"; do
-                signing_key "$name"
-        done
-        # The key-encryption key is one too.
-        SYSTEMD_CREDENTIAL_SECRET=$TREE/var/lib/systemd/credential.secret \
-                systemd-creds decrypt --name=keyrota-kek "$STORE/kek.cred" - 2>/dev/null
-        echo
+        (
+                umask 077
+                {
+                        cat "$TREE/known" 2>/dev/null
+                        for name in "${secrets[@]}"; do
+                                signing_key "$name"
+                        done
+                        SYSTEMD_CREDENTIAL_SECRET=$TREE/var/lib/systemd/credential.secret \
+                                systemd-creds decrypt --name=keyrota-kek "$STORE/kek.cred" - 2>/dev/null
+                        echo
+                } | sort -u >"$TREE/known.new"
+        )
+        mv "$TREE/known.new" "$TREE/known"
 }
 
-remember_keys() {
-        (umask 077; keys >"$TREE/known.new") && mv "$TREE/known.new" "$TREE/known"
-}
-
-# 1 when any of the whole views holds a key: else the search would prove nothing
-first_finding() {
-        local view
-        for view in "$TREE.snapshots"/*.all; do
-                keys | "$here/memory-search.py" "$view" >/dev/null || { echo 1; return; }
-        done
-        echo 0
+# search FILE...
+search() {
+        local output
+        output=$("$here/memory-search.py" "$@" <"$TREE/known" 2>&1)
+        echo "${output//$TREE/}"
 }
 
 # check DESCRIPTION
 check() {
-        local output stops
+        local stops
+        note_keys
         stops=$(cat "$TREE.snapshots/stops" 2>/dev/null)
         ok "$1: the program was looked at" test "${stops:-0}" -gt 0
-        is "$1: the search finds the keys where they are" "$(first_finding)" 1
-        output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.core "$TREE.snapshots/gcore")
-        is "$1: no key bytes in a core image" "${output//$TREE/}" ''
-        output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.swap)
-        is "$1: no key bytes in memory that can be swapped out" "${output//$TREE/}" ''
-        output=$(keys | "$here/memory-search.py" "$TREE.snapshots"/*.args "$TREE.output")
-        is "$1: no key bytes in arguments, environment and messages" "${output//$TREE/}" ''
+        # Else it would prove nothing.
+        like "$1: the search finds the keys where they are" "$(search "$TREE.snapshots"/*.all)" '\.all: '
+        is "$1: no key bytes in a core image" "$(search "$TREE.snapshots"/*.core "$TREE.snapshots/gcore")" ''
+        is "$1: no key bytes in memory that can be swapped out" "$(search "$TREE.snapshots"/*.swap)" ''
+        is "$1: no key bytes in arguments, environment and messages" "$(search "$TREE.snapshots"/*.args "$TREE.output")" ''
         rm -rf "$TREE.snapshots" "$TREE.output"
 }
 
@@ -93,20 +91,19 @@ snapshots 1 write,exit_group read rs256 --use=sign --format=pem
 : >"$TREE.output" # which has the key, as it must
 check 'read'
 
-remember_keys
+note_keys
 snapshots 3 renameat,renameat2,fsync,syncfs,exit_group rotate --now "${secrets[@]}"
 # What was made and does not sign yet takes over from the key that does.
 for name in "${secrets[@]}"; do
-        kid=$(signing_key "$name" | jq -r .kid)
-        [[ $name == hs* ]] || keyrota revoke --yes "$name" "$kid" 2>/dev/null
+        [[ $name == hs* ]] || keyrota revoke --yes "$name" "$(signing_key "$name" | jq -r .kid)" 2>/dev/null
         ok "rotate: $name signs with another key" ! grep -qF "$(signing_key "$name" | jq -r .kid)" "$TREE/known"
 done
 check 'rotate'
 
-# The key that is in force, as somebody else might have kept it, comes in again.
-for form in hs256:hex hs512:base64 rs256:pem es384:pem eddsa:jwk; do
-        name=${form%:*} format=${form#*:}
-        remember_keys
+# The key that is in force, as somebody else might have kept it, comes in again; nothing else is loaded then.
+for form in hs256:hex hs512:base64 rs256:pem eddsa:jwk; do
+        name=${form%:*} format=${form#*:} secrets=("${form%:*}")
+        rm -f "$TREE/known"
         (umask 077; keyrota read "$name" --use=sign --format="$format" >"$TREE/input")
         snapshots 1 poll,renameat,renameat2,fsync,add_key,exit_group import --replace --format="$format" --kid="imported-$name" "$name" <"$TREE/input"
         is "import of $format: it is there" "$(signing_key "$name" | jq -r .kid)" "imported-$name"

@@ -93,12 +93,26 @@ static uint64_t published_generation(const struct world *world) {
         return world->ring->generation < world->jwks->generation ? world->ring->generation : world->jwks->generation;
 }
 
+/* One key that goes on signing needs nobody's. */
+static bool needs_evidence(const struct keyset *keyset, const struct policy *policy, int64_t now) {
+        const struct key *active = keyset_active(keyset);
+
+        return keyset->n_keys > 1 || (active && (active->times.deactivates <= now || jwk_algorithm(active->jwk) != policy->algorithm));
+}
+
+/* Whose evidence is looked at. */
+static const struct policy *policy_for_facts(const struct world *world, const struct keyset *keyset) {
+        if (!world->file)
+                return keyset->destroy && world->adopted ? world->adopted->policy : NULL;
+        return needs_evidence(keyset, world->file->policy, world_clock(world)) ? world->file->policy : NULL;
+}
+
 static void read_facts(struct world *world, const struct run *run, const struct keyset *keyset, struct lifecycle_facts *facts) {
-        const struct policy *policy = world->file ? world->file->policy : keyset->destroy && world->adopted ? world->adopted->policy : NULL;
+        const struct policy *policy = policy_for_facts(world, keyset);
 
         *facts = (struct lifecycle_facts) { .published = published_generation(world), .random = chance_next(&world->plain) };
         run_facts(world, policy, facts);
-        if (run->blind && run->n_passes == 1) {
+        if (run->blind && run->n_passes == 1 && policy) {
                 facts->known = false;
                 facts->verifiers = facts->signers = LIFECYCLE_ALL;
         }
