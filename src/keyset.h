@@ -76,7 +76,7 @@ int keyset_new(const char *environment, const char *name, struct keyset **ret);
 void keyset_free(struct keyset *keyset);
 DEFINE_CLEANUP(struct keyset *, keyset_free);
 
-/* Everything but keys, tombstones and policies: names, generations, clock. */
+/* Names, generations, clock, and since when it is retired; no keys. */
 int keyset_outline(const struct keyset *keyset, struct keyset **ret);
 
 /* Takes the jwk over on success. */

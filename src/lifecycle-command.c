@@ -61,17 +61,20 @@ int lifecycle_rollback(struct keyset *keyset, const struct policy *policy, int64
         return 0;
 }
 
-/* Keys that may have signed under the old policy or may do so under the new one are kept for the longer of the two. */
-static void keep_longer(struct keyset *keyset, int64_t overlap) {
+bool lifecycle_keep_longer(struct keyset *keyset, int64_t overlap) {
+        bool changed = false;
+
         for (size_t i = 0; i < keyset->n_keys; i++) {
                 struct key_times *times = &keyset->keys[i].times;
 
                 if (times->activates == TIME_NEVER || times->overlap >= overlap)
                         continue;
                 times->overlap = overlap;
+                changed = true;
                 if (times->destroys != TIME_NEVER && time_add(times->deactivates, overlap) > times->destroys)
                         times->destroys = time_add(times->deactivates, overlap);
         }
+        return changed;
 }
 
 /* A rotation that has begun is not put off. */
@@ -101,11 +104,12 @@ int lifecycle_adopt_policy(struct keyset *keyset, const struct policy *policy, c
                 return r;
         }
 
-        keep_longer(keyset, policy_overlap(policy));
+        (void) lifecycle_keep_longer(keyset, policy_overlap(policy));
         if (old) {
-                int64_t until = time_add(now, lifecycle_lead(old) + 1); /* now is cut to a whole second */
+                /* Also of a secret that is symmetric now: a public set of an earlier algorithm may still be out. now is cut to a whole second. */
+                int64_t until = time_add(now, policy_prepublish(old) + 1);
 
-                if (lifecycle_lead(old) > lifecycle_lead(policy) && until > keyset->caches_until)
+                if (policy_prepublish(old) > lifecycle_lead(policy) && until > keyset->caches_until)
                         keyset->caches_until = until;
                 change_cryptoperiod(keyset, old, policy, now);
                 if (old->algorithm != policy->algorithm && !keyset->previous) {

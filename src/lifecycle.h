@@ -82,6 +82,10 @@ int lifecycle_add(struct keyset *keyset, const struct policy *policy, struct jwk
 /* Notes that another policy is in force from now on: text is its canonical form. Remembers what tokens and caches of the old one still need. */
 int lifecycle_adopt_policy(struct keyset *keyset, const struct policy *policy, const char *text, int64_t now);
 
+/* Keys that have signed are kept for overlap at least, that of a policy that is or was in force; a set of the version before rotation knows none. true: the set
+ * was changed. */
+bool lifecycle_keep_longer(struct keyset *keyset, int64_t overlap);
+
 /* What commands decide; lifecycle_advance() does the rest. */
 
 /* The active key's cryptoperiod ends now. */

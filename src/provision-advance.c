@@ -139,6 +139,17 @@ static void log_event(const struct keyset *keyset, const struct lifecycle_event 
         log_info("%s/%s: key %s: %s", keyset->environment, keyset->name, event->kid, text);
 }
 
+static const char *algorithm_of(const struct keyset *keyset, const char *kid) {
+        const struct key *key = keyset_find(keyset, kid);
+
+        if (key)
+                return algorithm_info(jwk_algorithm(key->jwk))->name;
+        for (size_t i = keyset->n_destroyed; i > 0; i--)
+                if (strcmp(keyset->destroyed[i - 1].kid, kid) == 0)
+                        return algorithm_info(keyset->destroyed[i - 1].algorithm)->name;
+        return NULL;
+}
+
 int run_record_events(struct run *run, const struct keyset *keyset, const struct lifecycle_result *result) {
         for (size_t i = 0; i < result->n_events; i++) {
                 const struct lifecycle_event *event = &result->events[i];
@@ -146,6 +157,7 @@ int run_record_events(struct run *run, const struct keyset *keyset, const struct
                 const struct audit_record record = {
                         .environment = keyset->environment,
                         .name = keyset->name,
+                        .algorithm = algorithm_of(keyset, event->kid),
                         .kids = *event->kid ? event->kid : NULL,
                         .reason = reason,
                 };
@@ -178,13 +190,14 @@ static int adopt_policy(const struct run *run, struct item *item) {
 
 int item_advance(struct run *run, struct item *item) {
         struct lifecycle_facts facts;
-        bool edited, changed, clock_set;
+        bool edited, changed, clock_set, kept_longer;
         int r;
 
         r = run_follow_clock(run, item->keyset);
         if (r < 0)
                 return r;
         clock_set = r > 0;
+        kept_longer = lifecycle_keep_longer(item->keyset, policy_overlap(item->policy));
         r = adopt_policy(run, item);
         edited = r > 0;
         if (r >= 0)
@@ -198,6 +211,6 @@ int item_advance(struct run *run, struct item *item) {
         if (r < 0)
                 return log_oom();
         item->times = item->result.times;
-        item->result.changed = item->result.changed || edited || changed || clock_set;
+        item->result.changed = item->result.changed || edited || changed || clock_set || kept_longer;
         return run_record_events(run, item->keyset, &item->result);
 }

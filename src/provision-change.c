@@ -8,9 +8,11 @@
 #include "provision-run.h"
 
 static int record(const struct run *run, enum audit_event event, const struct keyset *keyset, const char *kid) {
+        const struct key *key = keyset_find(keyset, kid);
         const struct audit_record record = {
                 .environment = keyset->environment,
                 .name = keyset->name,
+                .algorithm = algorithm_info(key ? jwk_algorithm(key->jwk) : jwk_algorithm(run->options->change->jwk))->name,
                 .kids = kid,
                 .reason = "by command",
         };

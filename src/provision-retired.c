@@ -98,22 +98,24 @@ static int retire(struct run *run, struct keyset *keyset, char **ret_reason) {
         _cleanup_(policy_freep) struct policy *last = NULL;
         struct lifecycle_result result = {};
         struct lifecycle_facts facts;
-        bool changed = false, clock_set;
+        bool changed = false, adjusted;
         int r;
 
         r = run_follow_clock(run, keyset);
         if (r < 0)
                 return r;
-        clock_set = r > 0;
+        adjusted = r > 0;
         r = parse_last_policy(keyset, &last);
         if (r >= 0) {
+                if (last)
+                        adjusted = lifecycle_keep_longer(keyset, policy_overlap(last)) || adjusted;
                 if (keyset->retired == TIME_NEVER && last && last->on_removal == ON_REMOVAL_DESTROY)
                         keyset->destroy = true;
                 r = change(run, keyset);
         }
         if (r < 0)
                 return r;
-        changed = r > 0 || clock_set;
+        changed = r > 0 || adjusted;
         run_facts(run, keyset->destroy ? last : NULL, keyset, &facts);
         r = lifecycle_advance(NULL, keyset, &facts, run->now, &result);
         if (r >= 0)

@@ -54,7 +54,7 @@ static void store_key(struct run *run, struct item *item, struct jwk *jwk) {
         run_commit(run);
         if (run->n_failed > n_failed)
                 return;
-        r = publication_sweep_secret(run->publication, item->written->name, &reason);
+        r = publication_sweep_secrets(run->publication, (const char *const[]) { item->written->name }, 1, &reason);
         if (r < 0) {
                 log_error("%s", reason ? reason : strerror(-r));
                 run->n_failed++;

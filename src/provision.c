@@ -63,19 +63,27 @@ static void provision_item(struct run *run, struct item *item) {
                 stage_or_publish(run, item);
 }
 
+static int sweep_named(struct run *run, char **ret_reason) {
+        _cleanup_free_ const char **names = calloc(run->policies->n_policies + run->n_retired + 1, sizeof(*names));
+        size_t n = 0;
+
+        if (!names)
+                return -ENOMEM;
+        for (size_t i = 0; i < run->policies->n_policies; i++)
+                if (run->items[i].outline)
+                        names[n++] = run->items[i].written->name;
+        for (size_t i = 0; i < run->n_retired; i++)
+                names[n++] = run->retired[i].name;
+        return publication_sweep_secrets(run->publication, names, n, ret_reason);
+}
+
 static int sweep(struct run *run) {
         _cleanup_free_ char *reason = NULL;
-        int r = 0;
+        int r;
 
         if (run->policies->incomplete)
                 return 0; /* what seems to have no policy may have one in the folder that could not be read */
-        if (run->options->n_names == 0)
-                r = publication_sweep(run->publication, &reason);
-        for (size_t i = 0; run->options->n_names > 0 && r >= 0 && i < run->policies->n_policies; i++)
-                if (run->items[i].outline)
-                        r = publication_sweep_secret(run->publication, run->items[i].written->name, &reason);
-        for (size_t i = 0; run->options->n_names > 0 && r >= 0 && i < run->n_retired; i++)
-                r = publication_sweep_secret(run->publication, run->retired[i].name, &reason);
+        r = run->options->n_names == 0 ? publication_sweep(run->publication, &reason) : sweep_named(run, &reason);
         if (r < 0)
                 log_error("%s", reason ? reason : strerror(-r));
         return r;

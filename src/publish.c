@@ -282,7 +282,7 @@ int publication_keep(struct publication *publication, const char *name) {
 
 struct stale {
         struct publication *publication;
-        const char *only; /* entries of the secret of this name; NULL: of all but those that are kept */
+        void *const *only; /* entries of secrets of these names; NULL: of all but those that are kept */
         char **descriptions;
         size_t n_descriptions;
 };
@@ -294,7 +294,7 @@ static int collect_stale(const char *description, const struct keyring_header *h
 
         if (set_has(&stale->publication->wanted, description))
                 return 0;
-        if (stale->only ? !name || strcmp(name + 1, stale->only) != 0 :
+        if (stale->only ? !name || !set_has(stale->only, name + 1) :
                           name && set_has(&stale->publication->kept, name + 1))
                 return 0;
         grown = reallocarray(stale->descriptions, stale->n_descriptions + 1, sizeof(*grown));
@@ -308,7 +308,7 @@ static int collect_stale(const char *description, const struct keyring_header *h
         return 0;
 }
 
-static int sweep_ring(struct publication *publication, const char *only) {
+static int sweep_ring(struct publication *publication, void *const *only) {
         struct stale stale = { .publication = publication, .only = only };
         int r;
 
@@ -356,7 +356,7 @@ static int sweep_jwks(struct publication *publication) {
         return 0;
 }
 
-static int clear_ring(struct publication *publication, const char *only, char **ret_reason) {
+static int clear_ring(struct publication *publication, void *const *only, char **ret_reason) {
         int r;
 
         r = sweep_ring(publication, only);
@@ -382,13 +382,20 @@ static int clear_jwks(struct publication *publication, const char *name, char **
         return 0;
 }
 
-int publication_sweep_secret(struct publication *publication, const char *name, char **ret_reason) {
-        int r;
+int publication_sweep_secrets(struct publication *publication, const char *const names[], size_t n_names, char **ret_reason) {
+        void *only = NULL;
+        int r = 0;
 
-        if (!publication->context->ring)
+        if (!publication->context->ring || n_names == 0)
                 return 0;
-        r = clear_ring(publication, name, ret_reason);
-        return r < 0 ? r : clear_jwks(publication, name, ret_reason);
+        for (size_t i = 0; r >= 0 && i < n_names; i++)
+                r = set_add(&only, names[i]);
+        if (r >= 0)
+                r = clear_ring(publication, &only, ret_reason);
+        tdestroy(only, free);
+        for (size_t i = 0; r >= 0 && i < n_names; i++)
+                r = clear_jwks(publication, names[i], ret_reason);
+        return r;
 }
 
 int publication_sweep(struct publication *publication, char **ret_reason) {

@@ -40,8 +40,8 @@ int publication_keep(struct publication *publication, const char *name);
 
 /* Takes away what no call above asked for. */
 int publication_sweep(struct publication *publication, char **ret_reason);
-/* The same for the entries and the public file of one secret, kept ones too. */
-int publication_sweep_secret(struct publication *publication, const char *name, char **ret_reason);
+/* The same for the entries and the public files of these secrets only, kept ones too. */
+int publication_sweep_secrets(struct publication *publication, const char *const names[], size_t n_names, char **ret_reason);
 
 /* The credential server's orders: 1, refuse where no record can be written (audit = required); 0, deliver all the same; -1, leave them as they are. */
 int publication_set_audit(struct publication *publication, int required, char **ret_reason);

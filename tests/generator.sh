@@ -185,7 +185,7 @@ ok 'a broken policy: done all the same' generate
 ok 'a broken policy: the others go on' has good.service good "$(load k)"
 ok 'a broken policy: its unit asks for the credential' has bad.service bad "$(load k)"
 ok 'a broken policy: file, line and what to do are said' said \
-        "/etc/keyrota/policy.d/bad.ini:8: unknown key \"mode\" in [deliver:bad.service]; known are use, credential, format, newline and on_change"
+        "/etc/keyrota/policy.d/bad.ini:8: unknown key \"mode\" in [deliver:bad.service]; known are use, credential, format, newline, on_change and max_unavailable"
 
 begin
 policy bad </dev/null

@@ -41,7 +41,7 @@ done
 for unit in "$scratch"/units/*.service; do
         case $(basename "$unit") in
         keyrota-credential.service) limit=10 ;;
-        *) limit=15 ;;
+        *) limit=12 ;;
         esac
         ok "$(basename "$unit") is exposed at most $((limit / 10)).$((limit % 10))" \
            systemd-analyze security --offline=yes --no-pager --threshold="$limit" "$unit"

@@ -5,9 +5,10 @@
 # and run until its first violation; one that is not noticed is a failed test, and so is one whose pattern is no longer in the source (then the pattern
 # here is to be brought up to date). $KEYROTA_BUILD is the build; make check sets it. Arguments: only these mutants.
 
+# shellcheck disable=SC2016 # $1 is perl's
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source=${here%/tests/simulation}
-# shellcheck source=../tap.sh
+# shellcheck source=tests/tap.sh
 . "$here/../tap.sh"
 set -u -o pipefail
 

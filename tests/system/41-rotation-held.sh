@@ -130,7 +130,7 @@ is "stopped: ... with what the others have by now" "$(kids_held stopped-verifier
 # ---- in the end ------------------------------------------------------------------------------------------------
 
 is "no unit is failed any more" "$(failed_units)" ""
-ok "the unit whose restart failed runs" wait_for_unit 30 fail-verifier.service active
+ok "the unit whose restart failed runs" wait_for_unit 20 fail-verifier.service active
 ok "keyrota status finds nothing wrong" wait_for 30 keyrota status
 
 for name in refuse fail signer stopped; do

@@ -64,6 +64,7 @@ caught_up() {
         local name generation
 
         diag "down for $(($(date +%s) - $(cat "$STATE/down"))) seconds; generations $(cat "$STATE"/generation-* | paste -sd' ')"
+        ok "the timers stand again" wait_for 30 armed quick slow
         for name in quick slow; do
                 ok "$name: a key was due, and signs" wait_for 60 eval "[[ \$(of_drive $name '.kids[-1]') != $(cat "$STATE/active-$name") ]]"
         done

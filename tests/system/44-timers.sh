@@ -9,7 +9,29 @@
 . "${BASH_SOURCE[0]%/*}/delivery.sh"
 . "${BASH_SOURCE[0]%/*}/exchange.sh"
 
+next_of() {
+        keyrota status --json "$1" | jq '.secrets[].next'
+}
+
+# armed_right NAME: it stands at the second that keyrota status tells.
+armed_right() {
+        local next armed
+        next=$(next_of "$1")
+        armed=$(armed_at "$1")
+        [[ $next == "$armed" ]] && return
+        echo "status says $next, the timer stands at $armed"
+        return 1
+}
+
 wait_for_boot
+if (( BOOT > 1 )); then
+        # nothing was due, and nothing else stands that would start a run
+        for name in api issuer; do
+                ok "$name: after a boot keyrota-rotate.timer makes its timer stand again" wait_for 30 armed_right $name
+        done
+        is "no unit has failed" "$(failed_units)" ""
+        done_testing
+fi
 environment_set testing
 
 # ---- the net ---------------------------------------------------------------------------------------------------
@@ -26,20 +48,6 @@ is "systemd-analyze verify is silent" "$(systemd-analyze verify --man=no keyrota
 is "no timer of a secret stands" "$(systemctl list-units --plain --no-legend --all 'keyrota-rotate@*' | grep -c .)" 0
 
 # ---- a secret's own timer --------------------------------------------------------------------------------------
-
-next_of() {
-        keyrota status --json "$1" | jq '.secrets[].next'
-}
-
-# armed_right NAME: it stands at the second that keyrota status tells.
-armed_right() {
-        local next armed
-        next=$(next_of "$1")
-        armed=$(armed_at "$1")
-        [[ $next == "$armed" ]] && return
-        echo "status says $next, the timer stands at $armed"
-        return 1
-}
 
 consumer_write api.service
 consumer_write issuer.service
@@ -114,4 +122,10 @@ ok "... by keyrota-rotate@soon.service" wait_for 20 journal_has_rotation
 is "... whose timer stands again" "$(systemctl is-active keyrota-rotate@soon.timer)" active
 is "no unit has failed" "$(failed_units)" ""
 
-done_testing
+# ---- and after a boot -----------------------------------------------------------------------------------------
+
+rm $POLICIES/soon.ini
+systemctl daemon-reload
+ok "a policy is removed" keyrota rotate
+systemctl --quiet mask keyrota-rotate.path
+next_boot

@@ -1,10 +1,11 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# What the scripts about rotation have in common: services that exchange tokens (token-exchange.py) while their keys
-# rotate, and what became of the keys. Sourced after lib.sh, policies.sh and delivery.sh.
+# What the scripts about rotation have in common: services that exchange tokens (token-exchange.py, token-driver.py) while
+# their keys rotate, and what became of the keys. Sourced after lib.sh, policies.sh and delivery.sh.
 
 EXCHANGE="/usr/bin/python3 -E -s ${BASH_SOURCE[0]%/*}/token-exchange.py"
+DRIVER="/usr/bin/python3 -E -s ${BASH_SOURCE[0]%/*}/token-driver.py"
 SOCKETS=$SCRATCH/exchange               # UNIT.socket of each service, and the logs that each writes
 DRIVES=$SOCKETS                         # what comes of each drive
 mkdir -p -m 1777 "$SOCKETS"             # a service without a socket unit makes its socket itself
@@ -92,8 +93,8 @@ drive() {
         local name=$1 issuer=$2 verifiers
         shift 2
         verifiers=("${@/#/--verifier=$SOCKETS/}")
-        unit_make "drive-$name.service" Type=notify TimeoutStopSec=40 KillMode=mixed \
-                "ExecStart=$EXCHANGE drive --skew=1 --state=$DRIVES/$name.json ${CARRY:+--carry=$CARRY }--issuer=$SOCKETS/${issuer%.service} ${verifiers[*]%.service}"
+        unit_make "drive-$name.service" Type=exec TimeoutStopSec=40 KillMode=mixed \
+                "ExecStart=$DRIVER --skew=1 --state=$DRIVES/$name.json ${CARRY:+--carry=$CARRY }--issuer=$SOCKETS/${issuer%.service} ${verifiers[*]%.service}"
         systemctl start "drive-$name.service"
 }
 

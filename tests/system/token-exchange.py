@@ -2,24 +2,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Tokens that are really signed and really verified while their keys rotate: an issuer and verifiers, to be run as services
-# behind socket units, and a driver that takes tokens from the one and shows them to the others through their whole life.
-# One request and one reply a connection, each a line of JSON. The tokens are PyJWT's; nothing here knows keyrota.
+# behind socket units. One request and one reply a connection, each a line of JSON. The tokens are PyJWT's; nothing here
+# knows keyrota. token-driver.py has tokens exchanged.
 #
 #   issue --key=FILE --lifetime=SECONDS     signs with the key in FILE, a JWK or PEM
 #   verify --set=FILE [--cache=SECONDS]     verifies with the JWK set in FILE; reads it anew when it is older than that
 #       both load FILE again at SIGHUP and when asked; without a socket unit they listen at --listen=SOCKET
-#   drive --issuer=SOCKET --verifier=SOCKET... --skew=SECONDS --state=FILE [--carry=FILE]
-#                                           until SIGTERM; what came of it is in --state. --carry: tokens kept over a reboot
 #   ask SOCKET REQUEST [TOKEN]              one request, and the reply on stdout: token, verify, kids, load
 
 import argparse
-import asyncio
 import base64
-import collections
 import hashlib
 import json
 import os
-import random
 import select
 import signal
 import socket
@@ -198,138 +193,7 @@ def verify(arguments):
     serve(listen(arguments.listen), handler, lambda: load('signal'))
 
 
-# ---- driver ------------------------------------------------------------------------------------------------
-
-class Driver:
-    EVERY = 0.2                         # seconds from one token to the next
-    AGAIN = 3                           # times that a token is shown at a random moment of its life, besides first and last
-
-    def __init__(self, arguments):
-        self.issuer, self.verifiers, self.skew = arguments.issuer, arguments.verifier, arguments.skew
-        self.state, self.carry = arguments.state, arguments.carry
-        self.count = collections.Counter()
-        self.kids, self.returned, self.rejections, self.kept, self.tasks = [], [], [], {}, set()
-        self.ends = asyncio.Event()
-
-    async def ask(self, path, request):
-        """Asks until there is an answer: a service that is being restarted, or is not there, rejects nothing."""
-        pause = 0.05
-        while True:
-            try:
-                reader, writer = await asyncio.open_unix_connection(path)
-                try:
-                    writer.write(json.dumps(request).encode() + b'\n')
-                    line = await reader.readline()
-                finally:
-                    writer.close()
-                if line.endswith(b'\n'):
-                    return json.loads(line)
-            except OSError:
-                pass
-            self.count['retried'] += 1
-            await asyncio.sleep(pause)
-            pause = min(1, 2 * pause)
-
-    async def present(self, path, token):
-        if time.time() >= token['exp']:
-            self.count['skipped'] += 1
-            return
-        asked = time.time()
-        reply = await self.ask(path, {'do': 'verify', 'token': token['token']})
-        self.count['presented'] += 1
-        if reply['ok']:
-            return
-        # An answer that had to wait for a restart until the token's life was over is no rejection. That its key was not to be
-        # found then is one until the skew, too, is over.
-        if reply['at'] >= token['exp'] + (0 if reply['why'] == 'expired' else self.skew):
-            self.count['late'] += 1
-            return
-        self.count['rejected'] += 1
-        if len(self.rejections) < 20:
-            self.rejections.append({'verifier': path, 'why': reply['why'], 'kid': token['kid'], 'holds': reply['kids'],
-                                    'iat': token['iat'], 'exp': token['exp'], 'asked': asked, 'answered': reply['at']})
-
-    def spawn(self, coroutine):
-        task = asyncio.ensure_future(coroutine)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    async def show(self, path, token, fresh):
-        life = token['exp'] - time.time()
-        moments = [random.uniform(0, life) for _ in range(self.AGAIN)] + [life - random.uniform(0.03, 0.2)]
-        for moment in sorted(moments + ([0] if fresh else [])):
-            await asyncio.sleep(token['exp'] - life + moment - time.time())
-            await self.present(path, token)
-        self.kept.pop(token['token'], None)
-
-    async def take(self):
-        token = await self.ask(self.issuer, {'do': 'token'})
-        self.count['issued'] += 1
-        kid = token['kid']
-        if not self.kids or kid != self.kids[-1]:
-            if kid in self.kids:
-                self.returned.append(kid)
-            self.kids.append(kid)
-        self.kept[token['token']] = token
-        for path in self.verifiers:
-            self.spawn(self.show(path, token, True))
-
-    def save(self):
-        def replace(path, value):
-            with open(path + '.new', 'w') as file:
-                json.dump(value, file)
-            os.rename(path + '.new', path)
-        replace(self.state, {**{name: self.count[name] for name in
-                                ('issued', 'presented', 'rejected', 'late', 'skipped', 'retried', 'carried', 'expired')},
-                             'kids': self.kids, 'returned': self.returned, 'rejections': self.rejections,
-                             'outstanding': len(self.tasks)})
-        if self.carry:
-            replace(self.carry, list(self.kept.values()))
-
-    def carry_on(self):
-        try:
-            tokens = json.load(open(self.carry))
-        except FileNotFoundError:
-            return
-        for token in tokens:
-            if time.time() >= token['exp']:
-                self.count['expired'] += 1
-                continue
-            self.count['carried'] += 1
-            self.kept[token['token']] = token
-            for path in self.verifiers:
-                self.spawn(self.show(path, token, False))
-                self.spawn(self.present(path, token))
-
-    async def run(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self.ends.set)
-        if self.carry:
-            self.carry_on()
-        notify('READY=1')
-        taking = None
-        while not self.ends.is_set():
-            # one at a time: what is asked for waits while the issuer is restarted
-            if taking is None or taking.done():
-                taking = asyncio.ensure_future(self.take())
-            self.save()
-            try:
-                await asyncio.wait_for(self.ends.wait(), self.EVERY)
-            except asyncio.TimeoutError:
-                pass
-        self.save()
-        if self.carry:
-            return                      # the next boot goes on
-        await asyncio.wait({taking}, timeout=10)
-        taking.cancel()
-        while self.tasks:
-            await asyncio.wait(set(self.tasks))
-        self.save()
-
-
-def drive(arguments):
-    asyncio.run(Driver(arguments).run())
-
+# ---- by hand ------------------------------------------------------------------------------------------------
 
 def ask(arguments):
     request = {'do': arguments.request, **({'token': arguments.token} if arguments.token else {})}
@@ -354,18 +218,12 @@ def main():
     mode.add_argument('--set', required=True)
     mode.add_argument('--cache', type=float)
     mode.add_argument('--listen')
-    mode = modes.add_parser('drive')
-    mode.add_argument('--issuer', required=True)
-    mode.add_argument('--verifier', action='append', required=True)
-    mode.add_argument('--skew', type=float, required=True)
-    mode.add_argument('--state', required=True)
-    mode.add_argument('--carry')
     mode = modes.add_parser('ask')
     mode.add_argument('socket')
     mode.add_argument('request')
     mode.add_argument('token', nargs='?')
     arguments = parser.parse_args()
-    {'issue': issue, 'verify': verify, 'drive': drive, 'ask': ask}[arguments.mode](arguments)
+    {'issue': issue, 'verify': verify, 'ask': ask}[arguments.mode](arguments)
 
 
 main()
