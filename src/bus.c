@@ -187,7 +187,7 @@ static int drain(struct bus *bus) {
         return r;
 }
 
-static int call_once(struct bus *bus, uint64_t deadline, const char *path, const char *interface, const char *member, sd_bus_error *error,
+static int call_manager(struct bus *bus, uint64_t deadline, const char *path, const char *interface, const char *member, sd_bus_error *error,
                      sd_bus_message **ret, const char *types, va_list arguments) {
         _cleanup_(sd_bus_message_unrefp) sd_bus_message *call = NULL;
         uint64_t now;
@@ -226,7 +226,7 @@ int bus_call(struct bus *bus, uint64_t deadline, const char *path, const char *i
                                 return r;
                 }
                 va_start(arguments, types);
-                r = call_once(bus, deadline, path, interface, member, error ? error : &own_error, ret, types, arguments);
+                r = call_manager(bus, deadline, path, interface, member, error ? error : &own_error, ret, types, arguments);
                 va_end(arguments);
                 if (!is_disconnect(r))
                         return r < 0 ? r : 0;

@@ -151,7 +151,7 @@ static void edit_policy(struct world *world) {
         }
         policy_text_unref(world->file);
         world->file = edited;
-        if (chance_percent(chance, 90))
+        if (world->up && chance_percent(chance, 90))
                 run_begin(world, "edit", COMMAND_NONE, false);
         for (size_t i = 0; edited && i < world->n_units; i++)
                 if (unit_delivery(&world->units[i], edited->policy) && chance_percent(chance, 50))

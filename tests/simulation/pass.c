@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "roles.h"
 #include "world.h"
 
 static struct clock read_clock(const struct world *world) {
@@ -146,6 +147,7 @@ bool pass_take(struct world *world, struct run *run) {
 
         run->n_passes++;
         run->policy_removed = !policy;
+        run->prepublishes = policy && policy_prepublishes(policy);
         run->passed_at = world->now;
         run->clock_step = clock_step(&clock, &keyset->clock);
         decided = lifecycle_follow_clock(keyset, run->clock_step, &event);

@@ -59,7 +59,7 @@ void rules_before_commit(struct world *world, const struct run *run, const struc
                 return;
         if (last >= 0 && !world->keys[last].compromised && active->times.activates <= world->last_activation && !run->policy_removed)
                 world_fail(world, "key %d is active with an activation not later than that of key %d", k, last);
-        if (last < 0 || world->keys[last].compromised || run->policy_removed)
+        if (last < 0 || world->keys[last].compromised || run->policy_removed || (!run->prepublishes && world->keys[k].born == keyset->generation))
                 world->keys[k].unannounced = true;
         world->last_active = k;
         world->last_activation = active->times.activates;

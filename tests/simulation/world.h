@@ -50,7 +50,8 @@ struct world_key {
         char kid[JWK_KID_MAX + 1];
         enum algorithm algorithm;
         bool compromised;
-        bool unannounced; /* it had to sign at once: the first key, or after a revocation. Who has no set of its generation does not know it */
+        bool unannounced; /* it had to sign at once: the first key, one after a revocation, or of a policy that asks nobody to know it. Who has
+                           * no set of its generation does not know it */
         uint64_t born;    /* generation */
         struct lease signing; /* signers that have it; then the tokens that are out */
         int64_t left_seen;    /* when a run first knew that no signer had it any more; NEVER */
@@ -126,6 +127,7 @@ struct run {
         int64_t clock_step, clock_since; /* of src/clock.h, as it found them */
         struct lifecycle_facts facts;
         struct lifecycle_result result;
+        bool prepublishes;     /* its policy */
         bool progress;         /* something was done since the last pass began */
         uint64_t verify_wanted, sign_wanted;
         size_t at;             /* unit in the handover */

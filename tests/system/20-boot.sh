@@ -54,10 +54,10 @@ boot_1() {
         is "... and the service manager has nothing to say about our units" "$(manager_complaints)" ""
 
         is "the preset enables keyrota.target" "$(systemctl is-enabled keyrota.target)" enabled
-        is "... and nothing else" "$(systemctl list-unit-files --plain --no-legend 'keyrota*' | awk '$2 == "enabled" { print $1 }' |
-                grep -v test)" keyrota.target
+        is "... and what rotates" "$(systemctl list-unit-files --plain --no-legend 'keyrota*' | awk '$2 == "enabled" { print $1 }' |
+                grep -v test | sort | xargs)" 'keyrota-rotate.path keyrota-rotate.timer keyrota.target'
         is "... which is what the service manager takes for its preset, too" "$(systemctl list-unit-files --plain --no-legend keyrota.target | awk '{ print $3 }')" enabled
-        for unit in keyrota.target keyrota-provision.service keyrota-provision-rsa.service keyrota-credential.socket; do
+        for unit in keyrota.target keyrota-provision.service keyrota-provision-rsa.service keyrota-credential.socket keyrota-rotate.path; do
                 like "$unit is started at boot" "$(systemctl list-dependencies --plain multi-user.target)" "$unit"
         done
         is "systemd-analyze verify is silent" "$(cd / && systemd-analyze verify --man=no "${units[@]}" 2>&1)" ""
