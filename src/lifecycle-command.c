@@ -89,6 +89,13 @@ static void change_cryptoperiod(struct keyset *keyset, const struct policy *old,
                 active->times.deactivates = end;
 }
 
+static bool has_public_keys(const struct keyset *keyset) {
+        for (size_t i = 0; i < keyset->n_keys; i++)
+                if (!algorithm_is_symmetric(jwk_algorithm(keyset->keys[i].jwk)))
+                        return true;
+        return false;
+}
+
 int lifecycle_adopt_policy(struct keyset *keyset, const struct policy *policy, const char *text, int64_t now) {
         _cleanup_(policy_freep) struct policy *old = NULL;
         struct diagnostics diagnostics = {};
@@ -107,9 +114,9 @@ int lifecycle_adopt_policy(struct keyset *keyset, const struct policy *policy, c
         (void) lifecycle_keep_longer(keyset, policy_overlap(policy));
         if (old) {
                 /* Also of a secret that is symmetric now: a public set of an earlier algorithm may still be out. now is cut to a whole second. */
-                int64_t until = time_add(now, policy_prepublish(old) + 1);
+                int64_t lead = has_public_keys(keyset) ? policy_prepublish(old) : lifecycle_lead(old), until = time_add(now, lead + 1);
 
-                if (policy_prepublish(old) > lifecycle_lead(policy) && until > keyset->caches_until)
+                if (lead > lifecycle_lead(policy) && until > keyset->caches_until)
                         keyset->caches_until = until;
                 change_cryptoperiod(keyset, old, policy, now);
                 if (old->algorithm != policy->algorithm && !keyset->previous) {

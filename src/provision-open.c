@@ -21,7 +21,7 @@ static void forget_retired(struct run *run) {
 }
 
 void run_clear(struct run *run) {
-        for (size_t i = 0; run->items && i < run->policies->n_policies; i++) {
+        for (size_t i = 0; run->items && run->policies && i < run->policies->n_policies; i++) {
                 item_done(&run->items[i]);
                 keyset_free(run->items[i].outline);
                 policy_free(run->items[i].last_good);
@@ -74,7 +74,8 @@ static int load_policies(struct run *run) {
         r = policy_load_all(run->context->tree, &run->policies, &diagnostics);
         if (r >= 0 && context_is_host(run->context) && policy_set_wants_reload(run->policies) && bus_systemd_version(&version) >= 0)
                 r = policy_check_reload(run->policies, version, &diagnostics);
-        log_diagnostics(&diagnostics);
+        if (run->n_passes == 1)
+                log_diagnostics(&diagnostics);
         diagnostics_clear(&diagnostics);
         if (r < 0) {
                 log_error("cannot read the policies: %s", strerror(-r));
@@ -131,13 +132,28 @@ int provision_setup(const struct context *context, enum seal_with seal_with) {
         return 1;
 }
 
+/* keyrota.conf says how to seal it. */
+static int make_kek(struct run *run) {
+        _cleanup_(policy_set_freep) struct policy_set *policies = NULL;
+        struct diagnostics diagnostics = {};
+        int r;
+
+        r = policy_load_all(run->context->tree, &policies, &diagnostics);
+        diagnostics_clear(&diagnostics);
+        if (r < 0) {
+                log_error("cannot read the policies: %s", strerror(-r));
+                return r;
+        }
+        return provision_setup(run->context, policies->config.seal_with);
+}
+
 static int open_kek(struct run *run) {
         _cleanup_free_ char *reason = NULL;
         int r;
 
         r = kek_load(run->context->tree, &run->kek, &reason);
         if (r == -ENOENT) {
-                r = provision_setup(run->context, run->policies->config.seal_with);
+                r = make_kek(run);
                 if (r < 0)
                         return r;
                 r = kek_load(run->context->tree, &run->kek, &reason);
@@ -204,30 +220,6 @@ static int open_publication(struct run *run) {
         return r;
 }
 
-int run_begin_pass(struct run *run) {
-        int r;
-
-        for (size_t i = 0; i < run->policies->n_policies; i++) {
-                struct item *item = &run->items[i];
-
-                item_done(item);
-                keyset_free(item->outline);
-                policy_free(item->last_good);
-                *item = (struct item) { .written = item->written };
-        }
-        forget_retired(run);
-        consumers_view_free(run->view);
-        run->view = NULL;
-        store_names_free(run->stored, run->n_stored);
-        run->stored = NULL;
-        run->n_stored = run->n_rsa = run->n_batch = run->n_failed = run->n_held_up = run->n_stored_now = 0;
-        run->n_passes++;
-        r = open_store(run);
-        clock_read(&run->clock); /* the lock may have taken long */
-        run->now = run->clock.now;
-        return r;
-}
-
 void run_end_pass(struct run *run) {
         store_free(run->store);
         run->store = NULL;
@@ -277,10 +269,14 @@ static int check_secrets(const struct run *run) {
 int run_open(struct run *run) {
         const struct provision_options *options = run->options;
 
+        if (open_kek(run) < 0 || open_store(run) < 0)
+                return -EIO;
+        clock_read(&run->clock);
+        run->now = run->clock.now;
+        /* Under the lock: what an older look at the policies does not know of, it would take for removed. */
         if (load_policies(run) < 0 || allocate_items(run) < 0 ||
             check_names(run, options->replace, options->n_replace, "--replace") < 0 ||
-            check_names(run, options->accept_older, options->n_accept_older, "--accept-older") < 0 ||
-            open_kek(run) < 0 || run_begin_pass(run) < 0 || check_secrets(run) < 0)
+            check_names(run, options->accept_older, options->n_accept_older, "--accept-older") < 0 || check_secrets(run) < 0)
                 return -EIO;
         return open_publication(run);
 }

@@ -62,7 +62,7 @@ struct run {
         size_t n_rsa;
         struct due *retired;
         size_t n_retired;
-        unsigned n_passes;
+        unsigned n_passes;             /* 1: the first of this command */
         size_t n_failed;
         size_t n_held_up;    /* secrets with services that could not be told */
         size_t n_stored_now; /* secrets that this pass has stored anew */
@@ -70,14 +70,14 @@ struct run {
         bool change_failed;
 };
 
-/* provision-open.c: reads the policies, opens KEK, store, keyring and JWKS folder. Logs. 0 or a negative errno. */
+/* provision-open.c: opens the KEK, takes the store's lock, then reads the policies, the clock, the keyring and the JWKS folder; run->n_passes is set by the caller.
+ * Logs. 0 or a negative errno. */
 int run_open(struct run *run);
 void run_clear(struct run *run);
 bool run_has_policy(const struct run *run, const char *name);
 /* Is it one of the secrets that this run is about? */
 bool run_wants(const struct run *run, const char *name);
-/* Forgets the former pass, reads the clock and opens the store again, or closes it for those who wait for its lock. */
-int run_begin_pass(struct run *run);
+/* Closes the store, for those who wait for its lock. */
 void run_end_pass(struct run *run);
 
 /* provision-load.c: finds the policy that the item is run with and the keys that it has. 0, or a negative errno when it does not go on in this

@@ -141,7 +141,7 @@ static void want_rotation(const struct run *run) {
 
 /* One pass. Positive: another is due, for RSA keys that another run has meanwhile left to this one. */
 static int provision_once(struct context *context, const struct provision_options *options, int *ret_status) {
-        _cleanup_(run_clear) struct run run = { .context = context, .options = options };
+        _cleanup_(run_clear) struct run run = { .context = context, .options = options, .n_passes = 1 };
         bool more = false;
         int r;
 

@@ -83,8 +83,55 @@ static int hand_over(struct run *run, struct item *item) {
         return result.n_done > 0;
 }
 
-/* Returns whether something was handed over. held_up: for each secret, whether that was in vain in this run, so that it is not tried again in each pass. */
-static bool hand_over_all(struct run *run, bool *held_up) {
+/* Secrets whose handover was in vain in this run, so that it is not tried again in each pass. */
+struct held_up {
+        char **names;
+        size_t n;
+};
+
+static void held_up_clear(struct held_up *held_up) {
+        for (size_t i = 0; i < held_up->n; i++)
+                free(held_up->names[i]);
+        free(held_up->names);
+}
+
+static bool is_held_up(const struct held_up *held_up, const char *name) {
+        for (size_t i = 0; i < held_up->n; i++)
+                if (strcmp(held_up->names[i], name) == 0)
+                        return true;
+        return false;
+}
+
+static int hold_up(struct held_up *held_up, const char *name) {
+        char **grown = reallocarray(held_up->names, held_up->n + 1, sizeof(*grown));
+
+        if (!grown)
+                return -ENOMEM;
+        held_up->names = grown;
+        grown[held_up->n] = strdup(name);
+        return grown[held_up->n] ? (int) held_up->n++ : -ENOMEM;
+}
+
+/* 1: something was handed over. */
+static int hand_over_once(struct run *run, struct item *item, struct held_up *held_up) {
+        size_t n_before = run->n_held_up;
+        int r;
+
+        if (is_held_up(held_up, item->written->name)) {
+                item->waits = true;
+                run->n_held_up++;
+                return 0;
+        }
+        r = run_open_view(run);
+        if (r >= 0)
+                r = hand_over(run, item);
+        if (r >= 0 && run->n_held_up > n_before && hold_up(held_up, item->written->name) < 0)
+                return -ENOMEM;
+        return r;
+}
+
+/* Returns whether something was handed over. */
+static bool hand_over_all(struct run *run, struct held_up *held_up) {
         bool done = false;
         int r = 0;
 
@@ -95,23 +142,13 @@ static bool hand_over_all(struct run *run, bool *held_up) {
         for (size_t i = 0; i < run->policies->n_policies; i++) {
                 struct item *item = &run->items[i];
 
-                size_t n_before = run->n_held_up;
-
                 if (!item->outline || item->policy->n_deliveries == 0)
                         continue;
-                if (held_up[i]) {
-                        item->waits = true;
-                        run->n_held_up++;
-                        continue;
-                }
                 progress_show("Telling services of new keys", i, run->policies->n_policies);
-                r = run_open_view(run);
-                if (r >= 0)
-                        r = hand_over(run, item);
+                r = hand_over_once(run, item, held_up);
                 if (r < 0)
                         break;
                 done = done || r > 0;
-                held_up[i] = run->n_held_up > n_before;
         }
         progress_end(run->policies->n_policies);
         if (r < 0) {
@@ -121,37 +158,34 @@ static bool hand_over_all(struct run *run, bool *held_up) {
         return done;
 }
 
-static int rotate_all(struct run *run) {
-        _cleanup_free_ bool *held_up = calloc(run->policies->n_policies + 1, sizeof(*held_up));
-        int status = EXIT_SUCCESS, r;
-        bool more, done;
+/* Each pass reads the policies anew, as they may have been edited while services were restarted. Positive: another is due. */
+static int rotate_once(struct context *context, const struct provision_options *options, unsigned pass, struct held_up *held_up, int *ret_status) {
+        _cleanup_(run_clear) struct run run = { .context = context, .options = options, .n_passes = pass };
+        bool more = false, done;
+        int r;
 
-        if (!held_up)
-                return log_oom();
-        for (unsigned pass = 0;; pass++) {
-                r = run_pass(run, &more);
-                if (r < 0)
-                        return r;
-                done = hand_over_all(run, held_up);
-                status = run_status(run);
-                if ((run->n_stored_now == 0 && !done && !more) || pass == PASSES_MAX)
-                        return status;
-                r = run_begin_pass(run);
-                if (r < 0)
-                        return r;
-        }
+        r = run_open(&run);
+        if (r >= 0)
+                r = run_pass(&run, &more);
+        if (r < 0)
+                return r;
+        done = hand_over_all(&run, held_up);
+        *ret_status = run_status(&run);
+        if ((run.n_stored_now > 0 || done || more) && pass < PASSES_MAX)
+                return 1;
+        r = run_arm_timers(&run);
+        if (r < 0 && *ret_status == EXIT_SUCCESS)
+                *ret_status = EXIT_FAILURE;
+        return 0;
 }
 
 int rotate(struct context *context, const struct provision_options *options) {
-        _cleanup_(run_clear) struct run run = { .context = context, .options = options };
-        int r, status;
+        _cleanup_(held_up_clear) struct held_up held_up = { .n = 0 };
+        int status = EXIT_FAILURE, worst = EXIT_SUCCESS, r;
+        unsigned pass = 1;
 
-        r = run_open(&run);
-        if (r < 0)
-                return EXIT_FAILURE;
-        status = rotate_all(&run);
-        if (status < 0)
-                return EXIT_FAILURE;
-        r = run_arm_timers(&run);
-        return r < 0 && status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+        while ((r = rotate_once(context, options, pass++, &held_up, &status)) > 0)
+                if (status == EXIT_FAILURE)
+                        worst = status; /* a change that was refused stays refused */
+        return r < 0 ? EXIT_FAILURE : worst != EXIT_SUCCESS ? worst : status;
 }

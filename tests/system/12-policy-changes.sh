@@ -54,7 +54,6 @@ ways=(
         "policy.d: it can be written by anybody"        "chmod 0777 $POLICIES"
         "keyrota.conf:1: "                              "echo nonsense >/etc/keyrota/keyrota.conf"
         "keyrota.conf: it can be written by anybody"    "echo '[keyrota]' >/etc/keyrota/keyrota.conf; chmod 0666 /etc/keyrota/keyrota.conf"
-        "session.ini: .*the secret's keys are HS256"    "sed -i s/HS256/HS512/ $session"
 )
 
 break_it() {

@@ -200,6 +200,7 @@ boot_5() {
         # who orders itself before sysinit.target and wants a secret holds that up while it waits
         rm /etc/systemd/system/{multi-user.target.wants/{never,many7},sysinit.target.wants/early}.service
         hold keyrota-provision.service TimeoutStartSec=5s
+        rotation_off # which would publish what the provisioner does not
         next_boot
 }
 
