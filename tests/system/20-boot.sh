@@ -111,6 +111,7 @@ boot_2() {
         boot_consumer rsa.service multi-user.target User=somebody DefaultDependencies=no
         boot_consumer plain.service multi-user.target Nice=1
         hold keyrota-provision-rsa.service
+        rotation_off # which would make them
         next_boot
 }
 
