@@ -7,6 +7,7 @@
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 . "${BASH_SOURCE[0]%/*}/policies.sh"
 wait_for_boot
+rotation_off
 
 SOURCE=/usr/src/keyrota
 
