@@ -129,7 +129,8 @@ static int64_t window_wait(const struct policy *policy) {
 
 static void expect_progress(struct world *world, const struct policy *policy, const struct keyset *keyset, int64_t now) {
         const struct key *active = keyset_active(keyset);
-        int64_t bound = world->longest_lead + 2 * world->longest_overlap + 2 * window_wait(policy) + 2 * world->longest_pause + world_lateness(world) + LONGEST_JOB;
+        int64_t bound = world->longest_lead + 2 * world->longest_overlap + 2 * window_wait(policy) + 2 * world->longest_pause +
+                        world_lateness(world) + LONGEST_JOB;
 
         if (!active || active->times.deactivates == TIME_NEVER)
                 return;

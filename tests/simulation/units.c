@@ -83,7 +83,8 @@ static void hold_delivery(struct world *world, struct unit *unit, const struct d
         unit->signs = signs;
         unit->holds_set = holds_set && (delivery->use == USE_VERIFY || symmetric);
         unit->asymmetric_only = !delivery->credential || delivery->format == FORMAT_PEM;
-        unit->serves = holds_set && delivery->use == USE_VERIFY && now->use == USE_VERIFY && delivery->on_change != ON_CHANGE_SIGNAL && delivery->on_change != ON_CHANGE_NONE;
+        unit->serves = holds_set && delivery->use == USE_VERIFY && now->use == USE_VERIFY && delivery->on_change != ON_CHANGE_SIGNAL &&
+                       delivery->on_change != ON_CHANGE_NONE;
         hold(world, unit, snapshot);
         world_trace(world, "%s %s generation %llu, active key %u%s%s", unit->name, delivery->credential ? "loads" : "reads the public file of",
                     (unsigned long long) snapshot->generation, snapshot->active, signs ? ", signs with it" : "",
