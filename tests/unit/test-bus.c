@@ -96,6 +96,7 @@ struct fake {
         struct sockaddr_un address;
         int listener;
         pid_t pid;
+        sd_bus *connection; /* of the manager's process */
 };
 
 static bool fake_listen(struct fake *fake) {
@@ -122,6 +123,7 @@ static bool fake_start(struct fake *fake, void (*manager)(struct fake *fake)) {
                 (void) prctl(PR_SET_PDEATHSIG, SIGKILL);
                 (void) alarm(40); /* what it expects does not come */
                 manager(fake);
+                sd_bus_close_unref(fake->connection);
                 _exit(0);
         }
         if (fake->listener >= 0)
@@ -163,6 +165,7 @@ static sd_bus *take_connection(struct fake *fake) {
         must(sd_bus_set_fd(connection, fd, fd), "fd");
         must(sd_bus_set_server(connection, 1, id), "server");
         must(sd_bus_start(connection), "start");
+        fake->connection = connection;
         return connection;
 }
 
@@ -268,6 +271,7 @@ static void manager_without_words(struct fake *fake) {
 
         while (sd_bus_process(connection, &message) >= 0 && sd_bus_wait(connection, UINT64_MAX) >= 0)
                 message = sd_bus_message_unref(message);
+        sd_bus_message_unref(message);
 }
 
 TEST(manager_that_never_greets_is_given_up) {
@@ -337,6 +341,7 @@ static void manager_that_is_quick(struct fake *fake) {
         tell_removed(connection, BUS_PATH "/job/6", "failed");
         tell_removed(connection, JOB, "done");
         must(sd_bus_reply_method_return(call, "o", JOB), "reply");
+        sd_bus_message_unref(call);
         wait_for_end(connection);
 }
 
@@ -394,7 +399,6 @@ static void manager_that_leaves_always(struct fake *fake) {
         sd_bus_message_unref(take_call(connection, "RestartUnit"));
         connection = execute_anew(fake, connection);
         sd_bus_message_unref(take_call(connection, "RestartUnit"));
-        sd_bus_close_unref(connection);
 }
 
 TEST(call_is_not_made_for_ever) {
@@ -414,9 +418,11 @@ static void manager_with_the_job_still_there(struct fake *fake) {
         connection = execute_anew(fake, connection);
         call = take_call(connection, "GetJob");
         must(sd_bus_reply_method_return(call, "o", JOB), "reply");
+        sd_bus_message_unref(call);
         tell_removed(connection, JOB, "canceled");
         call = take_call(connection, "Get");
         must(sd_bus_reply_method_return(call, "v", "s", "success"), "reply");
+        sd_bus_message_unref(call);
         wait_for_end(connection);
 }
 
