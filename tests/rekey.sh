@@ -424,7 +424,7 @@ secrets+=(many0 many599)
 before=$(keys)
 sum=$(generations)
 if command -v script >/dev/null; then
-        like 'progress is shown on a terminal' "$(script -qec "'$KEYROTA' --root='$TREE' rekey" /dev/null </dev/null)" 'Sealing files: 2[0-9]* of 6[0-9]*.*6[0-9]* stored files are sealed'
+        like 'progress is shown on a terminal' "$(script -qec "'$KEYROTA' --root='$TREE' rekey" /dev/null </dev/null)" 'Sealing files: 2[0-9]* of ([0-9]+).*[^0-9]\1 stored files are sealed'
 else
         ok 'they are rekeyed' rekey
 fi
