@@ -5,8 +5,8 @@
 /*
  * One structured journal record for every change of a key, every credential served or refused and every
  * service that was handed a new key; never key bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a
- * missing one is noticed (sd_journal_sendv(3) does neither). audit.c calls libc only; audit-seen.c, which
- * reads the journal, libsystemd.
+ * missing one is noticed (sd_journal_sendv(3) does neither). audit-record.c (pure) and audit.c call libc only;
+ * audit-seen.c, which reads the journal, libsystemd.
  */
 
 #include <stdbool.h>
@@ -32,6 +32,15 @@ enum audit_event {
         AUDIT_REKEYED,         /* keyrota rekey; kids: of the new key-encryption key */
         AUDIT_UNIT_HANDED_OVER, /* reason: "restarted", "reloaded", "sent SIGHUP" */
         AUDIT_HANDOVER_FAILED,
+        AUDIT_COPY_GRANTED,    /* a login session was given a copy of a secret */
+        AUDIT_COPY_REFUSED,    /* or none, for something is wrong */
+        AUDIT_COPY_RENEWED,
+        AUDIT_COPY_REMOVED,    /* reason: "the policy does not name the user any more"... */
+        AUDIT_ACCESS_GRANTED,  /* account: the user was let into a service */
+        AUDIT_ACCESS_REFUSED,
+        AUDIT_READ_REFUSED,    /* keyrota read, by a user; granted: AUDIT_SECRET_READ */
+        AUDIT_ACCESS_LOCKED,   /* keyrota lock: of a secret (name) or a user */
+        AUDIT_ACCESS_UNLOCKED,
         AUDIT_EVENT_COUNT,
 };
 
@@ -54,6 +63,15 @@ enum audit_event {
 #define AUDIT_REKEYED_ID "571d336079304d13b4f67ec261175952"
 #define AUDIT_UNIT_HANDED_OVER_ID "94b59107f45c4dbaaeaac60700113f92"
 #define AUDIT_HANDOVER_FAILED_ID "79617a97635f4dfba54b10fbd46119b9"
+#define AUDIT_COPY_GRANTED_ID "cba5240ac938482981011fc1d00161f4"
+#define AUDIT_COPY_REFUSED_ID "63d256f536e945658681904f58cb372a"
+#define AUDIT_COPY_RENEWED_ID "c251c003bd544ab9b2cd8bcbc1fb3369"
+#define AUDIT_COPY_REMOVED_ID "7257df4086794287a12272a97f0207e6"
+#define AUDIT_ACCESS_GRANTED_ID "b4bacfca6446465cacaca135b43c9bf2"
+#define AUDIT_ACCESS_REFUSED_ID "8a4414da216240a6b6ee6ec48865d739"
+#define AUDIT_READ_REFUSED_ID "fab9e8ba4f51421ab9e5457f22f22167"
+#define AUDIT_ACCESS_LOCKED_ID "a60f5b4fbfbf43ed853a5e8e057f2ed6"
+#define AUDIT_ACCESS_UNLOCKED_ID "89bc1adb3cee4b11a54b1c1ad51635f0"
 
 /* NULL and 0 members are left out of the record. */
 struct audit_record {
@@ -68,7 +86,31 @@ struct audit_record {
         pid_t pid;              /* the peer: journald adds its own facts about it as OBJECT_* */
         bool has_uid;
         uid_t uid;
+        const char *user;        /* who entered a service, holds a copy or reads */
+        const char *service;     /* of PAM */
+        const char *tty;
+        const char *remote_host;
+        uint32_t audit_session;  /* of the audit subsystem, see pam_loginuid(8); 0: none */
 };
+
+#define AUDIT_SESSION_UNSET UINT32_MAX /* what /proc/PID/sessionid says where there is none; left out of a record as 0 */
+
+/* A record in the making: what the journal's socket takes as one datagram. */
+struct audit_text {
+        size_t size; /* bytes */
+        char data[16384];
+};
+
+/* -EMSGSIZE: it does not fit. */
+int audit_format(enum audit_event event, const struct audit_record *record, struct audit_text *text);
+const char *audit_event_name(enum audit_event event);
+
+/* The text with control characters as \xNN, so that it forges no line and moves no cursor; what does not fit into size bytes is cut off. Returns
+ * the length. */
+size_t audit_escape(const char *text, char *buffer, size_t size);
+
+#define AUDIT_JOURNAL_SOCKET "/run/systemd/journal/socket"
+
 
 /* 0, or a negative errno when the record was not taken within a second (-ENOENT: no journal; -ETIMEDOUT:
  * it is stuck). After a time-out the next records do not wait until the journal has taken one again, so

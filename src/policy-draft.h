@@ -34,6 +34,7 @@ enum setting {
         SETTING_ON_REMOVAL,
         SETTING_USERS,
         SETTING_ACCESS_USE,
+        SETTING_READS,
         SETTING_AUDIT,
         SETTING_SEAL,
         SETTING_COUNT,
@@ -85,6 +86,7 @@ int assign_window(const struct assignment *a);
 int assign_on_removal(const struct assignment *a);
 int assign_users(const struct assignment *a);
 int assign_use(const struct assignment *a);
+int assign_reads(const struct assignment *a);
 int assign_credential(const struct assignment *a);
 int assign_format(const struct assignment *a);
 int assign_newline(const struct assignment *a);

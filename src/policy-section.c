@@ -38,6 +38,7 @@ static const struct key_info rotation_keys[] = {
 static const struct key_info access_keys[] = {
         { "users", SETTING_USERS, offsetof(struct policy, access), assign_users },
         { "use", SETTING_ACCESS_USE, offsetof(struct policy, access.use), assign_use },
+        { "reads", SETTING_READS, offsetof(struct policy, access.reads), assign_reads },
 };
 
 static const struct key_info keyrota_keys[] = {

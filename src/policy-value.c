@@ -212,6 +212,8 @@ int assign_users(const struct assignment *a) {
         }
 
         access_clear(access); /* a drop-in replaces the list */
+        if (keep_place(a, &access->users_file, &access->users_line) < 0)
+                return -ENOMEM;
         for (char *word = strtok_r(copy, " \t", &state); word; word = strtok_r(NULL, " \t", &state)) {
                 int r = add_user(a, access, word);
 
@@ -232,6 +234,16 @@ int assign_use(const struct assignment *a) {
         if (r < 0)
                 return r;
         *(enum use *) a->target = (enum use) r;
+        return 0;
+}
+
+int assign_reads(const struct assignment *a) {
+        static const char *const words[] = { [READS_SESSION] = "session", [READS_RECORDED] = "recorded" };
+        int r = choose(a, words, ELEMENTSOF(words), "session or recorded");
+
+        if (r < 0)
+                return r;
+        *(enum reads *) a->target = (enum reads) r;
         return 0;
 }
 

@@ -29,7 +29,8 @@ void access_clear(struct access *access) {
                 free(access->groups[i]);
         free(access->users);
         free(access->groups);
-        *access = (struct access){ .use = access->use };
+        free(access->users_file);
+        *access = (struct access){ .use = access->use, .reads = access->reads };
 }
 
 void delivery_clear(struct delivery *delivery) {
@@ -158,6 +159,10 @@ const char *on_removal_to_string(enum on_removal on_removal) {
         return on_removal == ON_REMOVAL_DESTROY ? "destroy" : "keep";
 }
 
+const char *reads_to_string(enum reads reads) {
+        return reads == READS_RECORDED ? "recorded" : "session";
+}
+
 int use_from_string(const char *string) {
         return index_of(string, use_names, ELEMENTSOF(use_names));
 }
@@ -246,6 +251,8 @@ static void write_access(FILE *stream, const struct access *access) {
         for (size_t i = 0; i < access->n_groups; i++)
                 fprintf(stream, " @%s", access->groups[i]);
         fprintf(stream, "\nuse = %s\n", use_to_string(access->use));
+        if (access->reads != READS_SESSION)
+                fprintf(stream, "reads = %s\n", reads_to_string(access->reads));
 }
 
 int policy_format(const struct policy *policy, char **ret) {

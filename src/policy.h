@@ -39,6 +39,9 @@ enum on_change { ON_CHANGE_RESTART, ON_CHANGE_RELOAD, ON_CHANGE_SIGNAL, ON_CHANG
 
 enum on_removal { ON_REMOVAL_KEEP, ON_REMOVAL_DESTROY };
 
+/* How users read a secret: a copy in each of their sessions, or from keyrota-read, which puts every read on record. */
+enum reads { READS_SESSION, READS_RECORDED };
+
 enum seal_with { SEAL_WITH_AUTO, SEAL_WITH_HOST, SEAL_WITH_TPM2, SEAL_WITH_HOST_TPM2 };
 
 /* One [deliver:UNIT] section. */
@@ -59,13 +62,16 @@ struct delivery {
         unsigned on_change_line;
 };
 
-/* The [access] section: who may hold a copy in a login session. */
+/* The [access] section: who may read the secret, and how. */
 struct access {
         char **users;
         size_t n_users;
         char **groups; /* without the @ */
         size_t n_groups;
+        char *users_file; /* where users stands; NULL: there is no such section */
+        unsigned users_line;
         enum use use;
+        enum reads reads;
 };
 
 struct policy {
@@ -120,7 +126,7 @@ int policy_load_files(const struct tree *tree, char *const files[], size_t n_fil
                 struct diagnostics *diagnostics);
 
 /* The policy as canonical INI text; policy_parse_text() reads it back to an equal policy. Defaults are written out, but for those of keys
- * that are younger than the first stored policies (window, on_removal, max_unavailable): a text that was stored before there were any must
+ * that are younger than the first stored policies (window, on_removal, max_unavailable, reads): a text that was stored before there were any must
  * not look edited. -EBADMSG: the text is not a good policy, diagnostics say why. */
 int policy_format(const struct policy *policy, char **ret);
 int policy_parse_text(
@@ -150,6 +156,7 @@ bool policy_user_valid(const char *user); /* or group */
 const char *use_to_string(enum use use);
 const char *format_to_string(enum format format);
 const char *on_removal_to_string(enum on_removal on_removal);
+const char *reads_to_string(enum reads reads);
 int use_from_string(const char *string);    /* -EINVAL */
 int format_from_string(const char *string); /* -EINVAL */
 /* "restart", "signal:HUP"... buffer may or may not be used. */

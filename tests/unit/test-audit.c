@@ -102,6 +102,11 @@ static const struct audit_record full = {
         .pid = 4711,
         .has_uid = true,
         .uid = 0,
+        .user = "alice",
+        .service = "sshd",
+        .tty = "pts/3",
+        .remote_host = "192.0.2.1",
+        .audit_session = 7,
 };
 
 TEST(record_has_every_field) {
@@ -113,6 +118,7 @@ TEST(record_has_every_field) {
                 "KEYROTA_GENERATION=12", "KEYROTA_UNIT=billing.service",
                 "KEYROTA_INVOCATION_ID=0123456789abcdef0123456789abcdef", "KEYROTA_CREDENTIAL=jwt.key",
                 "KEYROTA_REASON=because", "KEYROTA_FILE=/etc/keyrota/policy.d/billing.ini", "KEYROTA_UID=0",
+                "KEYROTA_USER=alice", "KEYROTA_SERVICE=sshd", "KEYROTA_TTY=pts/3", "KEYROTA_REMOTE_HOST=192.0.2.1", "KEYROTA_AUDIT_SESSION=7",
                 "OBJECT_PID=4711",
         };
         _cleanup_close_ int journal = -EBADF;
@@ -187,6 +193,15 @@ TEST(messages_say_what_happened_to_which_key_or_unit) {
                 { AUDIT_CLOCK_SET, "The clock was set because since prod/billing was last stored." },
                 { AUDIT_REKEYED, "Sealed every stored secret under the new key-encryption key one,two." },
                 { AUDIT_UNIT_HANDED_OVER, "Handed generation 12 of prod/billing over to billing.service: because." },
+                { AUDIT_COPY_GRANTED, "Gave a session of alice (sshd) a copy of prod/billing, generation 12." },
+                { AUDIT_COPY_REFUSED, "Gave a session of alice (sshd) no copy of billing: because." },
+                { AUDIT_COPY_RENEWED, "Renewed the copy of prod/billing in a session of alice (sshd): generation 12." },
+                { AUDIT_COPY_REMOVED, "Took the copy of billing from a session of alice (sshd): because." },
+                { AUDIT_ACCESS_GRANTED, "Let alice into sshd, as billing allows." },
+                { AUDIT_ACCESS_REFUSED, "Kept alice out of sshd: because." },
+                { AUDIT_READ_REFUSED, "Refused alice to read billing: because." },
+                { AUDIT_SECRET_READ, "Secret prod/billing, generation 12, was read by alice." },
+                { AUDIT_ACCESS_LOCKED, "Locked secret billing." },
                 { AUDIT_HANDOVER_FAILED, "Could not hand generation 12 of prod/billing over to billing.service: because." },
         };
         _cleanup_close_ int journal = -EBADF;

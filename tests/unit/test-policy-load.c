@@ -175,6 +175,8 @@ TEST(a_list_in_a_drop_in_replaces_the_list) {
         expect_int(p->access.n_groups, 0);
         expect_string(p->access.users[0], "carol");
         expect_int(p->access.use, USE_SIGN);
+        expect(strstr(p->access.users_file, "a.ini.d/x.ini"));
+        expect_int(p->access.users_line, 2);
         end(&l);
 }
 

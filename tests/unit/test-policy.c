@@ -85,7 +85,7 @@ static bool same_policy(const struct policy *a, const struct policy *b) {
                         a->window.set != b->window.set || a->window.days != b->window.days ||
                         a->window.opens != b->window.opens || a->window.closes != b->window.closes ||
                         a->n_deliveries != b->n_deliveries ||
-                        a->access.use != b->access.use || a->access.n_users != b->access.n_users ||
+                        a->access.use != b->access.use || a->access.reads != b->access.reads || a->access.n_users != b->access.n_users ||
                         a->access.n_groups != b->access.n_groups)
                 return false;
         for (size_t i = 0; i < a->n_deliveries; i++) {
@@ -117,7 +117,7 @@ TEST(canonical_text_is_read_back_as_an_equal_policy) {
                 "yes\non_change = none\n"
                 "[deliver:a@1.service]\nuse = sign\ncredential = K\nformat = raw\nnewline = no\non_change = "
                 "reload\n"
-                "[access]\nusers = @g alice @h bob\nuse = sign\n",
+                "[access]\nusers = @g alice @h bob\nuse = sign\nreads = recorded\n",
                 SECRET "[rotation]\nwindow = sat..Monday 22:00-04:00\non_removal = destroy\n"
                 "[deliver:a@.service]\nuse = verify\nmax_unavailable = 1000\n",
                 SECRET "[rotation]\nwindow = 00:00-24:00\n" READER,
@@ -144,7 +144,7 @@ TEST(canonical_text_is_read_back_as_an_equal_policy) {
         }
 }
 
-/* A store of a version that had no window, on_removal and max_unavailable must not look as if somebody had edited its policy. */
+/* A store of a version that had no window, on_removal, max_unavailable and reads must not look as if somebody had edited its policy. */
 TEST(keys_that_were_added_later_leave_the_canonical_text_as_it_was) {
         static const char stored[] = "[secret]\nenvironment = test\nalgorithm = ES256\n\n[rotation]\ncryptoperiod = 30d\n"
                                      "token_lifetime = 15min\njwks_max_age = 5min\nclock_skew = 1min\njitter = 0\n\n"
