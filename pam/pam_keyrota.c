@@ -8,6 +8,7 @@
  * why.
  */
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include <syslog.h>
@@ -17,6 +18,7 @@
 
 #include "access.h"
 #include "access-table.h"
+#include "entitlement.h"
 #include "membership.h"
 #include "paths.h"
 
@@ -100,43 +102,14 @@ static const char *user_name(pam_handle_t *pamh) {
         return user;
 }
 
-/* 1: the secret's line names the user or one of their groups. 0: it does not. A negative errno when a group
- * of the line could not be looked up. As many groups are looked up for every secret and user: those of the
- * widest line make up for those that this one lacks, and count for nothing. */
-static int decide(const struct access_table *table, const struct membership *who) {
-        const char *user = table->users.first, *group = table->groups.first, *other = table->widest.first;
-        bool allowed = false;
-        int error = 0;
-
-        for (size_t i = 0; i < table->users.n; i++, user = access_names_next(user))
-                if (strcmp(user, who->name) == 0)
-                        allowed = true;
-
-        for (size_t i = 0; i < table->widest.n; i++, other = access_names_next(other)) {
-                int r;
-
-                if (i >= table->groups.n) {
-                        (void) membership_has_group(who, other + 1);
-                        continue;
-                }
-                r = membership_has_group(who, group + 1);
-                if (r < 0)
-                        error = r;
-                else if (r > 0)
-                        allowed = true;
-                group = access_names_next(group);
-        }
-
-        if (error < 0)
-                return error;
-        return allowed && who->known;
-}
-
 static void log_verdict(pam_handle_t *pamh, const struct options *options, const char *user,
-                        const struct access_table *table, const struct membership *who, int verdict) {
+                        const struct access_secret *secret, const struct membership *who, int verdict) {
         char escaped[ESCAPED_MAX];
 
-        if (verdict < 0) {
+        if (verdict == -EBADMSG) {
+                pam_syslog(pamh, LOG_ERR, "%s: torn, or not an access table of this version of keyrota: everybody refused; 'keyrota provision' writes it anew",
+                           PATH_ACCESS);
+        } else if (verdict < 0) {
                 pam_syslog(pamh, LOG_ERR,
                            "cannot look up the groups of %s in the name services: %s: user \"%s\" refused",
                            options->secret, strerrordesc_np(-verdict), escape(user, escaped));
@@ -144,10 +117,12 @@ static void log_verdict(pam_handle_t *pamh, const struct options *options, const
                 if (options->debug)
                         pam_syslog(pamh, LOG_DEBUG, "user \"%s\" allowed by [access] of %s",
                                    escape(user, escaped), options->secret);
-        } else if (!table->has_secret)
+        } else if (secret->name[0] == '\0')
                 pam_syslog(pamh, LOG_ERR,
                            "no policy %s with an [access] section: user \"%s\" refused; see 'keyrota status'",
                            options->secret, escape(user, escaped));
+        else if (secret->reads == ACCESS_LOCKED)
+                pam_syslog(pamh, LOG_NOTICE, "%s is locked: user \"%s\" refused; see 'keyrota unlock'", options->secret, escape(user, escaped));
         else if (!options->quiet)
                 pam_syslog(pamh, LOG_NOTICE, who->known ? "user \"%s\" refused: not named by [access] of %s"
                                                         : "unknown user \"%s\" refused for %s",
@@ -157,6 +132,7 @@ static void log_verdict(pam_handle_t *pamh, const struct options *options, const
 int pam_sm_acct_mgmt(pam_handle_t *pamh, _unused_ int flags, int argc, const char **argv) {
         _cleanup_(access_table_freep) struct access_table *table = NULL;
         _cleanup_(membership_freep) struct membership *who = NULL;
+        struct access_secret secret = { .name = "" };
         struct options options = { .secret = "" };
         const char *user, *reason = NULL;
         int r, verdict = 0;
@@ -165,7 +141,7 @@ int pam_sm_acct_mgmt(pam_handle_t *pamh, _unused_ int flags, int argc, const cha
         good = options_parse(pamh, argc, argv, &options);
         user = user_name(pamh);
 
-        r = access_table_read(options.secret, &table, &reason);
+        r = access_table_read(&table, &reason);
         if (r < 0)
                 pam_syslog(pamh, LOG_ERR, "%s: %s: everybody refused; 'keyrota provision' writes it anew",
                            PATH_ACCESS, reason ? reason : strerrordesc_np(-r));
@@ -178,9 +154,9 @@ int pam_sm_acct_mgmt(pam_handle_t *pamh, _unused_ int flags, int argc, const cha
         }
 
         if (table && who) {
-                verdict = decide(table, who);
+                verdict = entitlement_check(table, options.secret, who, &secret);
                 if (good)
-                        log_verdict(pamh, &options, user, table, who, verdict);
+                        log_verdict(pamh, &options, user, &secret, who, verdict);
         }
         return good && verdict > 0 ? PAM_SUCCESS : PAM_PERM_DENIED;
 }

@@ -45,6 +45,9 @@ void item_publish(struct run *run, struct item *item) {
         if (r < 0) {
                 log_error("%s/%s: %s", item->keyset->environment, item->keyset->name, reason ? reason : strerror(-r));
                 run->n_failed++;
+        } else {
+                item->published = item->keyset->generation;
+                item->copies_until = copies_until(item->keyset, item->policy, run->now);
         }
         keyset_free(item->outline);
         item->outline = NULL;

@@ -54,6 +54,8 @@ static void store_key(struct run *run, struct item *item, struct jwk *jwk) {
         run_commit(run);
         if (run->n_failed > n_failed)
                 return;
+        if (run_publish_access(run, item) < 0)
+                run->n_failed++;
         r = publication_sweep_secrets(run->publication, (const char *const[]) { item->written->name }, 1, &reason);
         if (r < 0) {
                 log_error("%s", reason ? reason : strerror(-r));

@@ -31,6 +31,8 @@ struct item {
         bool store_again;            /* even if the policy was not edited */
         bool keep_keyset;            /* after it is published too: a key is still to be made */
         bool waits;                  /* for evidence, or for another try */
+        uint64_t published;          /* the generation of which this run has published everything; 0: none */
+        int64_t copies_until;        /* when users' copies of it end by themselves */
 };
 
 /* When the secret wants to be looked at again. */
@@ -122,8 +124,18 @@ void item_stage(struct run *run, struct item *item);
 void item_publish(struct run *run, struct item *item);
 void run_commit(struct run *run);
 
-/* provision-tables.c. Each logs; 0 or a negative errno. The public keys of retired secrets, the generator's and the PAM module's tables. */
+/* provision-access.c: who may read what, for logins and the read server; after what they read is published, and with the store's lock. only: what else
+ * stands there stays, for another run may know more of it; NULL: all that this run is about. Logs; 0 or a negative errno. */
+int run_publish_access(struct run *run, const struct item *only);
+/* When the kernel is to end copies of what is published now, whether anything of ours runs by then or not. */
+int64_t copies_until(const struct keyset *keyset, const struct policy *policy, int64_t now);
+
+/* provision-tables.c. Each logs; 0 or a negative errno. The generator's table. */
 int run_write_tables(struct run *run);
+/* Removes a file of PATH_RUN, if it is there. */
+int run_remove_file(const struct run *run, const char *path);
+/* What is run of each policy: as written where that is good, else as it last worked; NULL where neither is known. */
+const struct policy *item_effective_policy(const struct item *item);
 /* Notes which RSA keys have to be made after this, or that none is left. */
 int run_note_pending(struct run *run);
 /* Takes that note back, now that they are made. *ret_more: another run has noted others in it; it stays. */

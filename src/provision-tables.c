@@ -6,14 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "access.h"
 #include "deliveries.h"
 #include "log.h"
 #include "paths.h"
 #include "provision-run.h"
 
-/* What is run of each policy: as written where that is good, else as it last worked; NULL where neither is known. */
-static const struct policy *effective(const struct item *item) {
+const struct policy *item_effective_policy(const struct item *item) {
         return item->policy ? item->policy : item->written->valid ? item->written : NULL;
 }
 
@@ -21,7 +19,7 @@ static const struct policy *effective(const struct item *item) {
 static bool is_unknown(const struct run *run, const char *name) {
         for (size_t i = 0; i < run->policies->n_policies; i++)
                 if (strcmp(run->items[i].written->name, name) == 0)
-                        return !effective(&run->items[i]);
+                        return !item_effective_policy(&run->items[i]);
         return run->policies->incomplete; /* else its policy was removed */
 }
 
@@ -35,32 +33,15 @@ static int remember_deliveries(struct run *run) {
                 return r;
         r = 0;
         for (size_t i = 0; r >= 0 && i < run->policies->n_policies; i++)
-                if (effective(&run->items[i]))
-                        r = deliveries_add_policy(&now, effective(&run->items[i]));
+                if (item_effective_policy(&run->items[i]))
+                        r = deliveries_add_policy(&now, item_effective_policy(&run->items[i]));
         for (size_t i = 0; r >= 0 && i < before.n_lines; i++)
                 if (is_unknown(run, before.lines[i].secret))
                         r = deliveries_add(&now, &before.lines[i]);
         return r < 0 ? r : deliveries_save(run->context->tree, &now);
 }
 
-/* Who may hold what, for the PAM module. */
-static int publish_access(struct run *run) {
-        _cleanup_free_ const struct policy **policies = calloc(run->policies->n_policies + 1, sizeof(*policies));
-        _cleanup_free_ char *text = NULL;
-        size_t n = 0;
-        int r;
-
-        if (!policies)
-                return -ENOMEM;
-        for (size_t i = 0; i < run->policies->n_policies; i++)
-                if (effective(&run->items[i]))
-                        policies[n++] = effective(&run->items[i]);
-        r = access_format(policies, n, &text);
-        return r < 0 ? r : tree_update_file(run->context->tree, PATH_ACCESS, text, strlen(text), 0600, false);
-}
-
-/* Removes a file of RUN_DIR, if it is there. */
-static int remove_file(const struct run *run, const char *path) {
+int run_remove_file(const struct run *run, const char *path) {
         _cleanup_close_ int file = -EBADF, folder = -EBADF;
 
         file = tree_open_path(run->context->tree, path, O_PATH | O_NOFOLLOW, 0);
@@ -76,15 +57,8 @@ int run_write_tables(struct run *run) {
         int r;
 
         r = remember_deliveries(run);
-        if (r < 0) {
+        if (r < 0)
                 log_error("cannot write " PATH_DELIVERIES ": %s", strerror(-r));
-                return r;
-        }
-        r = run->context->ring ? publish_access(run) : 0;
-        if (r < 0) {
-                log_error("cannot write " PATH_ACCESS ": %s; nobody is let in by pam_keyrota", strerror(-r));
-                (void) remove_file(run, PATH_ACCESS); /* an old table would let in whom no policy names any more */
-        }
         return r;
 }
 
@@ -119,7 +93,7 @@ int run_note_pending(struct run *run) {
 
         if (!run->context->ring)
                 return 0;
-        r = run->n_rsa > 0 ? write_pending(run) : remove_file(run, PATH_RSA_PENDING);
+        r = run->n_rsa > 0 ? write_pending(run) : run_remove_file(run, PATH_RSA_PENDING);
         if (r < 0)
                 log_error("cannot write " PATH_RSA_PENDING ": %s", strerror(-r));
         return r;
@@ -142,7 +116,7 @@ int run_clear_pending(struct run *run, bool *ret_more) {
                 return 0;
         }
         if (r >= 0)
-                r = remove_file(run, PATH_RSA_PENDING);
+                r = run_remove_file(run, PATH_RSA_PENDING);
         if (r < 0)
                 log_error("cannot remove " PATH_RSA_PENDING ": %s", strerror(-r));
         return r;

@@ -91,7 +91,7 @@ static int sweep(struct run *run) {
 
 static int provision_all(struct run *run) {
         size_t n = run->policies->n_policies;
-        int r = 0;
+        int r;
 
         for (size_t i = 0; i < n; i++) {
                 progress_show("Looking at secrets", i, n);
@@ -101,11 +101,11 @@ static int provision_all(struct run *run) {
         progress_end(n);
         run_commit(run);
         run_retire(run);
-        if (run->options->n_names == 0) {
+        r = run_publish_access(run, NULL);
+        if (r >= 0 && run->options->n_names == 0)
                 r = run_write_tables(run);
-                if (r >= 0)
-                        r = run_note_pending(run);
-        }
+        if (r >= 0 && run->options->n_names == 0)
+                r = run_note_pending(run);
         return r < 0 ? r : sweep(run);
 }
 

@@ -95,6 +95,10 @@ void publication_free(struct publication *publication) {
         free(publication);
 }
 
+keyring_serial publication_ring(const struct publication *publication) {
+        return publication->ring;
+}
+
 /* Comma-separated, the active key first. */
 static void format_kids(const struct keyset *keyset, enum use use, char *buffer, size_t size) {
         const struct key *active = keyset_active(keyset);

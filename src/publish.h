@@ -20,6 +20,8 @@ struct publication;
 /* Opens (makes) keyring and folders. Every generation that the keyring holds goes to seen. 0 or a negative errno; *ret_reason (to be freed) in words. */
 int publication_new(const struct context *context, struct seen *seen, struct publication **ret, char **ret_reason);
 void publication_free(struct publication *publication);
+/* The keyring's serial number; 0: nothing is published. */
+keyring_serial publication_ring(const struct publication *publication);
 DEFINE_CLEANUP(struct publication *, publication_free);
 
 /* Publishes what the policy asks for. Entries of other secrets are not touched. A delivery that fails leaves its old entry and the others go on. Call

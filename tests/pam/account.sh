@@ -8,7 +8,7 @@
 pam_scratch
 
 service billing 'account required %m secret=billing'
-good=('secret production/billing verify daemon @www-data')
+good=('secret production/billing 1 0 verify session daemon @www-data')
 
 table "${good[@]}"
 verdict 'a user whom the policy names is let in'                   success     billing daemon
@@ -29,7 +29,7 @@ is      'quiet: a refused user leaves no log line' "$(acct billing-quiet nobody)
 # A supplementary group: the machine's group file as this test wants it, in a mount namespace of its own.
 if unshare --mount true 2>/dev/null; then
         { cat /etc/group; printf 'keyrota-test-ops:x:59999:nobody\n'; } >group
-        table 'secret production/billing verify @keyrota-test-ops'
+        table 'secret production/billing 1 0 verify session @keyrota-test-ops'
         with_group() {
                 # shellcheck disable=SC2016
                 unshare --mount --propagation private sh -c 'mount --bind group /etc/group && exec "$@"' sh \
@@ -43,7 +43,7 @@ else
 fi
 
 # Tables
-table 'secret production/other verify daemon'
+table 'secret production/other 1 0 verify session daemon'
 says 'no policy of this name' 'no policy billing with an \[access\] section: user "daemon" refused' billing daemon
 table
 says 'no policy at all'       'no policy billing' billing daemon

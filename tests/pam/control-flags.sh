@@ -8,7 +8,7 @@
 . "${srcdir:-.}/tests/pam/lib.sh"
 pam_scratch
 
-table 'secret production/billing verify daemon'
+table 'secret production/billing 1 0 verify session daemon'
 
 # WHAT USER OPTIONS: ways to be refused
 refusals() {
@@ -46,11 +46,11 @@ for control in required requisite sufficient optional '[success=ok new_authtok_r
                 while read -r what user options; do
                         service stack "account $control %m $options" "$(behind_line "$behind")"
                         case $what in
-                        torn-table) printf 'keyrota-access 1\n' >run/access;;
+                        torn-table) printf 'keyrota-access 2\n' >run/access;;
                         no-table) rm run/access;;
                         esac
                         verdict "$control, then $behind: $what" "$(expected_refused "$control" "$behind")" stack "$user"
-                        table 'secret production/billing verify daemon'
+                        table 'secret production/billing 1 0 verify session daemon'
                 done < <(refusals)
         done
 done

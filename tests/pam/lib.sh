@@ -26,7 +26,7 @@ pam_scratch() {
 # table LINE...: the whole table with these lines, root's and 0600
 table() {
         rm -rf run/access
-        (umask 077; printf '%s\n' 'keyrota-access 1' "$@" 'end' >run/access)
+        (umask 077; printf '%s\n' 'keyrota-access 2' 'ring 7' "$@" 'end' >run/access)
 }
 
 # service NAME LINE...: %m stands for the module

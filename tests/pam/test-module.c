@@ -15,11 +15,12 @@
 #include "wrap.h"
 
 static const char table[] =
-        "keyrota-access 1\n"
-        "secret production/billing verify alice @ops\n"
-        "secret production/gateway sign alice\n"
-        "secret production/nobody verify @nogroup-of-this-name\n"
-        "secret production/wide verify @audit @ops @staff\n"
+        "keyrota-access 2\n"
+        "ring 7\n"
+        "secret production/billing 1 0 verify session alice @ops\n"
+        "secret production/gateway 1 0 sign session alice\n"
+        "secret production/nobody 1 0 verify session @nogroup-of-this-name\n"
+        "secret production/wide 1 0 verify session @audit @ops @staff\n"
         "end\n";
 
 static void use_table(void) {
@@ -80,7 +81,7 @@ TEST(unknown_user_is_refused_even_where_a_group_lists_the_name) {
 }
 
 TEST(unknown_user_is_refused_even_where_the_policy_has_the_name) {
-        static const char text[] = "keyrota-access 1\nsecret a/billing verify gone\nend\n";
+        static const char text[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 verify session gone\nend\n";
 
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_secret("gone", "billing"), PAM_PERM_DENIED);
@@ -117,7 +118,7 @@ TEST(secret_without_policy_is_refused) {
 }
 
 TEST(empty_table_refuses_everybody) {
-        static const char text[] = "keyrota-access 1\nend\n";
+        static const char text[] = "keyrota-access 2\nring 7\nend\n";
 
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
@@ -164,7 +165,7 @@ static const int errors[] = { EIO, ENOMEM, EMFILE, EACCES, EAGAIN, EINVAL, ERANG
 
 TEST(any_call_that_fails_refuses) {
         /* No secret has more groups, so that no lookup is there for the time it takes. */
-        static const char text[] = "keyrota-access 1\nsecret a/billing verify alice @audit @ops\nend\n";
+        static const char text[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 verify session alice @audit @ops\nend\n";
         static const char *const users[] = { "alice", "bob", "carol" };
         static const char *const seen[] = { "open ",         "openat ",     "fstat ",       "read ",
                                             "close ",        "malloc ",     "calloc ",      "getpwnam_r ",
@@ -221,7 +222,7 @@ TEST(group_of_another_secret_that_cannot_be_looked_up_refuses_nobody) {
 }
 
 TEST(failed_lookups_are_logged_with_their_cause) {
-        static const char text[] = "keyrota-access 1\nsecret a/billing verify alice @ops\nend\n";
+        static const char text[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 verify session alice @ops\nend\n";
 
         wrap_table(text, sizeof(text) - 1);
         for (unsigned at = 1;; at++) {
@@ -294,8 +295,8 @@ TEST(short_and_interrupted_reads_are_resumed) {
 }
 
 TEST(table_that_grows_or_shrinks_while_it_is_read_is_refused) {
-        static const char more[] = "keyrota-access 1\nsecret a/billing sign alice\nend\n"
-                                   "secret b/c sign bob\nend\n";
+        static const char more[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend\n"
+                                   "secret b/c 1 0 sign session bob\nend\n";
 
         use_table();
         for (long lie = -(long) sizeof(table) + 1; lie < 8; lie++) {
@@ -305,7 +306,7 @@ TEST(table_that_grows_or_shrinks_while_it_is_read_is_refused) {
 
         /* Good up to where it ended when it was opened. */
         wrap_table(more, sizeof(more) - 1);
-        wrap.size_lie = -(long) strlen("secret b/c sign bob\nend\n");
+        wrap.size_lie = -(long) strlen("secret b/c 1 0 sign session bob\nend\n");
         expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
 }
 

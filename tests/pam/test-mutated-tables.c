@@ -19,9 +19,9 @@
 #include "wrap.h"
 
 static const char *const tables[] = {
-        "keyrota-access 1\nend\n",
-        "keyrota-access 1\nsecret production/billing verify alice @ops\nend\n",
-        "keyrota-access 1\nsecret a/a sign @ops @staff\nsecret b/billing sign alice @audit\nend\n",
+        "keyrota-access 2\nring 7\nend\n",
+        "keyrota-access 2\nring 7\nsecret production/billing 1 0 verify session alice @ops\nend\n",
+        "keyrota-access 2\nring 7\nsecret a/a 1 0 sign session @ops @staff\nsecret b/billing 1 0 sign session alice @audit\nend\n",
 };
 
 static uint64_t state;
@@ -45,7 +45,7 @@ static size_t mutate(char *text, size_t size, size_t room) {
         static const char *const pieces[] = { " ",        "\n",      "@",
                                               "/",        "end\n",   "secret ",
                                               " verify ", "billing", "a/billing sign alice\n",
-                                              "\r",       "\t",      "keyrota-access 1\n",
+                                              "\r",       "\t",      "keyrota-access 2\n",
                                               "  ",       "@@ops",   ":",
                                               "..",       "\x7f" };
         const char *piece = pieces[draw(ELEMENTSOF(pieces))];
@@ -102,47 +102,47 @@ TEST(departures_from_the_form_are_refused_as_a_whole) {
                 "",
                 "\n",
                 "end\n",
-                "keyrota-access 2\nsecret a/billing sign alice\nend\n",
-                "keyrota-access 1 \nsecret a/billing sign alice\nend\n",
-                " keyrota-access 1\nsecret a/billing sign alice\nend\n",
-                "secret a/billing sign alice\nend\n",
-                "keyrota-access 1\r\nsecret a/billing sign alice\r\nend\r\n",
-                "keyrota-access 1\nsecret a/billing sign alice\nend",
-                "keyrota-access 1\nsecret a/billing sign alice\nend\n\n",
-                "keyrota-access 1\nsecret a/billing sign alice\nend\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice\nend\nsecret b/c sign bob\n",
-                "keyrota-access 1\nsecret a/billing sign alice\n\nend\n",
-                "keyrota-access 1\n\nsecret a/billing sign alice\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice \nend\n",
-                "keyrota-access 1\nsecret a/billing sign  alice\nend\n",
-                "keyrota-access 1\nsecret  a/billing sign alice\nend\n",
-                "keyrota-access 1\n secret a/billing sign alice\nend\n",
-                "keyrota-access 1\nsecret\ta/billing\tsign\talice\nend\n",
-                "keyrota-access 1\nsecret a/billing sign\nend\n",
-                "keyrota-access 1\nsecret a/billing sign \nend\n",
-                "keyrota-access 1\nsecret a/billing\nend\n",
-                "keyrota-access 1\nsecret\nend\n",
-                "keyrota-access 1\nsecret billing sign alice\nend\n",
-                "keyrota-access 1\nsecret /billing sign alice\nend\n",
-                "keyrota-access 1\nsecret a/ sign alice\nsecret a/billing sign alice\nend\n",
-                "keyrota-access 1\nsecret a/b/billing sign alice\nend\n",
-                "keyrota-access 1\nsecret A/billing sign alice\nend\n",
-                "keyrota-access 1\nsecret ../billing sign alice\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice\nsecret a/c..d sign bob\nend\n",
-                "keyrota-access 1\nsecret a/billing read alice\nend\n",
-                "keyrota-access 1\nsecret a/billing Sign alice\nend\n",
-                "keyrota-access 1\npolicy a/billing sign alice\nend\n",
-                "keyrota-access 1\nsecret a/billing sign @ops alice\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice @\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice @@ops\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice b:c\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice b\x7f\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice b\x01\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice\nsecret b/billing sign bob\nend\n",
-                "keyrota-access 1\nsecret a/billing sign alice\nsecret a/aaa sign bob\nend\n",
+                "keyrota-access 3\nring 7\nsecret a/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2 \nsecret a/billing 1 0 sign session alice\nend\n",
+                " keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend\n",
+                "secret a/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\r\nsecret a/billing 1 0 sign session alice\r\nend\r\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend\n\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend\nsecret b/c 1 0 sign session bob\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\n\nend\n",
+                "keyrota-access 2\n\nsecret a/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice \nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session  alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret  a/billing sign alice\nend\n",
+                "keyrota-access 2\n secret a/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret\ta/billing\tsign\talice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session \nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing\nend\n",
+                "keyrota-access 2\nring 7\nsecret\nend\n",
+                "keyrota-access 2\nring 7\nsecret billing sign alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret /billing sign alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/ 1 0 sign session alice\nsecret a/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/b/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret A/billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret ../billing 1 0 sign session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nsecret a/c..d 1 0 sign session bob\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 read session alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 Sign session alice\nend\n",
+                "keyrota-access 2\npolicy a/billing sign alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session @ops alice\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice @\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice @@ops\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice b:c\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice b\x7f\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice b\x01\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nsecret b/billing 1 0 sign session bob\nend\n",
+                "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nsecret a/aaa 1 0 sign session bob\nend\n",
         };
-        static const char nul[] = "keyrota-access 1\nsecret a/billing sign alice\0\nend\n";
-        static const char behind[] = "keyrota-access 1\nsecret a/billing sign alice\nend\n\0\n";
+        static const char nul[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\0\nend\n";
+        static const char behind[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice\nend\n\0\n";
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
                 wrap_table(bad[i], strlen(bad[i]));
@@ -160,7 +160,7 @@ TEST(departures_from_the_form_are_refused_as_a_whole) {
 }
 
 TEST(size_is_bounded_at_one_mebibyte) {
-        static const char head[] = "keyrota-access 1\nsecret a/billing sign alice", tail[] = "\nend\n";
+        static const char head[] = "keyrota-access 2\nring 7\nsecret a/billing 1 0 sign session alice", tail[] = "\nend\n";
         size_t size = 1024 * 1024;
         _cleanup_free_ char *text = malloc(size + 1);
 

@@ -4,6 +4,7 @@
  * "run", below a scratch folder) takes it back.
  */
 
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,14 +29,23 @@ static struct policy make(const char *name, const char *const users[], size_t n_
         };
 }
 
+/* The table of these policies, each with a generation and an end. */
+static int format(const struct policy *const policies[], size_t n, char **ret) {
+        struct access_entry entries[8] = { { .policy = NULL } };
+
+        for (size_t i = 0; i < n; i++)
+                entries[i] = (struct access_entry){ .policy = policies[i], .generation = 3 + i, .until = 1790000000 };
+        return access_format(&(struct access_content){ .ring = 7, .entries = entries, .n_entries = n }, ret);
+}
+
 #define NAMES(...) (const char *const[]) { __VA_ARGS__ }, ELEMENTSOF(((const char *const[]) { __VA_ARGS__ }))
 #define NO_NAMES NULL, 0
 
 TEST(no_policies_make_a_table_that_names_nobody) {
         _cleanup_free_ char *text = NULL;
 
-        expect_int(access_format(NULL, 0, &text), 0);
-        expect_string(text, "keyrota-access 1\nend\n");
+        expect_int(format(NULL, 0, &text), 0);
+        expect_string(text, "keyrota-access 2\nring 7\nend\n");
 }
 
 TEST(secrets_users_and_groups_are_sorted_and_said_once) {
@@ -46,14 +56,21 @@ TEST(secrets_users_and_groups_are_sorted_and_said_once) {
         _cleanup_free_ char *text = NULL, *again = NULL;
 
         billing.access.use = USE_SIGN;
-        expect_int(access_format(policies, 2, &text), 0);
-        expect_string(text, "keyrota-access 1\n"
-                            "secret production/api verify @ops\n"
-                            "secret production/billing sign alice bob @billing-ops @staff\n"
+        expect_int(format(policies, 2, &text), 0);
+        expect_string(text, "keyrota-access 2\n"
+                            "ring 7\n"
+                            "group billing-ops\n"
+                            "group ops\n"
+                            "group staff\n"
+                            "secret production/api 4 1790000000 verify session @ops\n"
+                            "secret production/billing 3 1790000000 sign session alice bob @billing-ops @staff\n"
                             "end\n");
 
-        expect_int(access_format((const struct policy *[]) { &api, &billing }, 2, &again), 0);
-        expect_string(again, text);
+        policies[0] = &api;
+        policies[1] = &billing;
+        expect_int(format(policies, 2, &again), 0);
+        expect(strstr(again, "group staff\nsecret production/api 3 ") && strstr(again, "secret production/billing 4 "));
+        policies[0] = &billing;
         expect(policies[0] == &billing);
 }
 
@@ -65,8 +82,12 @@ TEST(policies_without_access_and_broken_ones_are_left_out) {
 
         broken.valid = false;
         broken.environment = NULL;
-        expect_int(access_format((const struct policy *[]) { &none, &good, &broken }, 3, &text), 0);
-        expect_string(text, "keyrota-access 1\nsecret production/good verify alice\nend\n");
+        expect_int(format((const struct policy *[]) { &none, &good, &broken }, 3, &text), 0);
+        expect_string(text, "keyrota-access 2\nring 7\nsecret production/good 4 1790000000 verify session alice\nend\n");
+}
+
+static bool member_valid(const char *name) {
+        return access_member_valid(name, strlen(name));
 }
 
 TEST(names_that_would_break_the_form_are_refused) {
@@ -81,17 +102,16 @@ TEST(names_that_would_break_the_form_are_refused) {
                 struct policy group = make("billing", NO_NAMES, NAMES(bad[i]));
                 char *text = (char *) "untouched";
 
-                expect_int(access_format((const struct policy *[]) { &user }, 1, &text), -EINVAL);
-                expect_int(access_format((const struct policy *[]) { &group }, 1, &text), -EINVAL);
+                expect_int(format((const struct policy *[]) { &user }, 1, &text), -EINVAL);
+                expect_int(format((const struct policy *[]) { &group }, 1, &text), -EINVAL);
                 expect_string(text, "untouched");
         }
 
         memset(endless, 'a', sizeof(endless) - 1);
         endless[sizeof(endless) - 1] = '\0';
-        expect(!access_member_valid(endless));
-        expect(access_member_valid(endless + 1));
-        expect(access_member_valid("DOMAIN\\alice") && access_member_valid("alice@example.org") &&
-               access_member_valid("\xc3\xa4nne"));
+        expect(!member_valid(endless));
+        expect(member_valid(endless + 1));
+        expect(member_valid("DOMAIN\\alice") && member_valid("alice@example.org") && member_valid("\xc3\xa4nne"));
 }
 
 TEST(secret_and_environment_that_would_break_the_form_are_refused) {
@@ -103,8 +123,8 @@ TEST(secret_and_environment_that_would_break_the_form_are_refused) {
                 _cleanup_free_ char *text = NULL;
 
                 environment.environment = (char *) bad[i];
-                expect_int(access_format((const struct policy *[]) { &name }, 1, &text), -EINVAL);
-                expect_int(access_format((const struct policy *[]) { &environment }, 1, &text), -EINVAL);
+                expect_int(format((const struct policy *[]) { &name }, 1, &text), -EINVAL);
+                expect_int(format((const struct policy *[]) { &environment }, 1, &text), -EINVAL);
         }
 }
 
@@ -114,7 +134,7 @@ TEST(two_policies_of_one_name_are_refused) {
         _cleanup_free_ char *text = NULL;
 
         b.environment = (char *) "test";
-        expect_int(access_format((const struct policy *[]) { &a, &b }, 2, &text), -ENOTUNIQ);
+        expect_int(format((const struct policy *[]) { &a, &b }, 2, &text), -ENOTUNIQ);
 }
 
 TEST(table_over_one_mebibyte_is_refused) {
@@ -129,7 +149,7 @@ TEST(table_over_one_mebibyte_is_refused) {
                 users[i] = names + i * 8;
         }
         policy = make("billing", users, n, NO_NAMES);
-        expect_int(access_format((const struct policy *[]) { &policy }, 1, &text), -EFBIG);
+        expect_int(format((const struct policy *[]) { &policy }, 1, &text), -EFBIG);
 }
 
 TEST(both_sides_agree_what_a_secret_may_be_called) {
@@ -160,30 +180,115 @@ static int publish(const char *text) {
         return fclose(stream) == 0 ? r : -EIO;
 }
 
+/* "alice bob @ops" of a secret's line. */
+static const char *members_of(const struct access_secret *secret) {
+        static char text[256];
+
+        (void) snprintf(text, sizeof(text), "%.*s", (int) secret->members_size, secret->members);
+        return text;
+}
+
+/* The line of the secret called name. */
+static bool find(const struct access_table *table, const char *name, struct access_secret *ret) {
+        const char *line = NULL;
+
+        while ((line = access_table_next(table, line)))
+                if (access_secret_parse(line, ret) >= 0 && strcmp(ret->name, name) == 0)
+                        return true;
+        return false;
+}
+
 TEST(what_is_written_can_be_read) {
         struct policy billing = make("billing", NAMES("alice", "bob"), NAMES("ops"));
         struct policy api = make("api", NO_NAMES, NAMES("a", "b", "c"));
-        _cleanup_(access_table_freep) struct access_table *table = NULL, *other = NULL;
+        _cleanup_(access_table_freep) struct access_table *table = NULL;
         _cleanup_free_ char *text = NULL;
+        const char *reason = NULL;
+        struct access_secret secret;
+
+        if (geteuid() != 0)
+                skip("only root can make a table that the reader trusts");
+        billing.access.reads = READS_RECORDED;
+        billing.access.use = USE_SIGN;
+        expect_int(format((const struct policy *[]) { &billing, &api }, 2, &text), 0);
+        expect_int(publish(text), 0);
+
+        expect_int(access_table_read(&table, &reason), 0);
+        expect_int(table->ring, 7);
+        expect(find(table, "billing", &secret));
+        expect_string(secret.environment, "production");
+        expect_int(secret.generation, 3);
+        expect_int(secret.until, 1790000000);
+        expect(secret.sign && secret.reads == ACCESS_RECORDED);
+        expect_int(secret.n_users, 2);
+        expect_int(secret.n_groups, 1);
+        expect_string(members_of(&secret), "alice bob @ops");
+        expect(find(table, "api", &secret));
+        expect(!secret.sign && secret.reads == ACCESS_SESSION);
+        expect_string(members_of(&secret), "@a @b @c");
+        expect(!find(table, "absent", &secret));
+}
+
+TEST(table_that_was_replaced_is_not_current) {
+        _cleanup_(access_table_freep) struct access_table *table = NULL;
         const char *reason = NULL;
 
         if (geteuid() != 0)
                 skip("only root can make a table that the reader trusts");
-        expect_int(access_format((const struct policy *[]) { &billing, &api }, 2, &text), 0);
-        expect_int(publish(text), 0);
+        expect_int(publish("keyrota-access 2\nring 7\nend\n"), 0);
+        expect_int(access_table_read(&table, &reason), 0);
+        expect(access_table_is_current(table));
+        expect_int(rename(PATH_ACCESS, PATH_RUN "/old"), 0);
+        expect(!access_table_is_current(table));
+        expect_int(publish("keyrota-access 2\nring 7\nend\n"), 0);
+        expect(!access_table_is_current(table));
+        expect_int(unlink(PATH_RUN "/old"), 0);
+}
 
-        expect_int(access_table_read("billing", &table, &reason), 0);
-        expect(table->has_secret);
-        expect_int(table->users.n, 2);
-        expect_string(table->users.first, "alice");
-        expect_string(access_names_next(table->users.first), "bob");
-        expect_int(table->groups.n, 1);
-        expect_string(table->groups.first, "@ops");
-        expect_int(table->widest.n, 3);
+static const char earlier[] = "keyrota-access 2\nring 7\ngroup ops\nsecret production/api 9 1800000000 sign recorded carol @ops\n"
+                              "secret production/billing 9 1800000000 verify session bob\nend\n";
 
-        expect_int(access_table_read("absent", &other, &reason), 0);
-        expect(!other->has_secret && other->users.n == 0 && other->groups.n == 0);
-        expect_int(other->widest.n, 3);
+TEST(secrets_that_a_run_is_not_about_keep_their_line) {
+        struct policy billing = make("billing", NAMES("alice"), NO_NAMES);
+        const struct access_entry entries[] = {
+                { .policy = &billing, .generation = 10, .until = 0 }, { .name = "api" }, { .name = "was-not-there" },
+        };
+        _cleanup_(access_table_freep) struct access_table *before = NULL;
+        _cleanup_free_ char *text = NULL;
+
+        expect_int(access_table_parse(earlier, strlen(earlier), &before), 0);
+        expect_int(access_format(&(struct access_content){ .ring = 8, .entries = entries, .n_entries = 3, .before = before }, &text), 0);
+        expect_string(text, "keyrota-access 2\nring 8\ngroup ops\nsecret production/api 9 1800000000 sign recorded carol @ops\n"
+                            "secret production/billing 10 0 verify session alice\nend\n");
+}
+
+TEST(secret_whose_keys_cannot_be_read_now_keeps_its_generation) {
+        struct policy billing = make("billing", NAMES("alice"), NO_NAMES), fresh = make("fresh", NAMES("alice"), NO_NAMES);
+        const struct access_entry entries[] = { { .policy = &billing }, { .policy = &fresh } };
+        _cleanup_(access_table_freep) struct access_table *before = NULL;
+        _cleanup_free_ char *text = NULL;
+
+        expect_int(access_table_parse(earlier, strlen(earlier), &before), 0);
+        expect_int(access_format(&(struct access_content){ .ring = 8, .entries = entries, .n_entries = 2, .before = before }, &text), 0);
+        expect_string(text, "keyrota-access 2\nring 8\nsecret production/billing 9 1800000000 verify session alice\n"
+                            "secret production/fresh 0 0 verify session alice\nend\n");
+}
+
+TEST(what_is_locked_is_said) {
+        struct policy billing = make("billing", NAMES("alice"), NO_NAMES);
+        const struct access_entry entry = { .policy = &billing, .generation = 1, .until = 5, .locked = true };
+        const char *const locked[] = { "mallory", "bob", "mallory" };
+        _cleanup_(access_table_freep) struct access_table *table = NULL;
+        _cleanup_free_ char *text = NULL;
+        struct access_secret secret;
+        size_t length = 0;
+
+        expect_int(access_format(&(struct access_content){ .entries = &entry, .n_entries = 1, .locked = locked, .n_locked = 3 }, &text), 0);
+        expect_string(text, "keyrota-access 2\nring 0\nlocked bob\nlocked mallory\n"
+                            "secret production/billing 1 5 verify locked alice\nend\n");
+        expect_int(access_table_parse(text, strlen(text), &table), 0);
+        expect(strncmp(access_line_locked(access_table_next(table, NULL), &length), "bob", length) == 0);
+        expect(find(table, "billing", &secret) && secret.reads == ACCESS_LOCKED);
 }
 
 static char scratch[] = "/tmp/keyrota-access-XXXXXX";
