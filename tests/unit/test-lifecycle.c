@@ -244,6 +244,7 @@ TEST(revoked_key_is_gone_and_a_successor_signs_at_once) {
         (void) settle(keyset, &web, &nobody_runs, end - LEAD);
         strcpy(kid, jwk_kid(keyset->keys[0].jwk));
         expect_int(lifecycle_revoke(keyset, &web, "no-such-key", end, 0), -ENOENT);
+        expect_int(keyset->revoke_generation, 0);
         expect_int(lifecycle_revoke(keyset, &web, kid, end - LEAD, 0), 0);
         expect_int(keyset->n_keys, 1);
         expect_int(state(keyset, 0), KEY_ACTIVE);
@@ -251,6 +252,7 @@ TEST(revoked_key_is_gone_and_a_successor_signs_at_once) {
         expect_string(keyset->destroyed[0].reason, "compromised");
         expect_int(keyset->sign_generation, keyset->generation + 1);
         expect_int(keyset->verify_generation, keyset->generation + 1);
+        expect_int(keyset->revoke_generation, keyset->generation + 1);
 }
 
 TEST(no_earlier_key_signs_again_after_a_revocation) {
