@@ -10,10 +10,12 @@
 #include "handover.h"
 #include "handover-memory.h"
 #include "log.h"
+#include "paths.h"
 #include "progress.h"
 #include "provision-run.h"
 
 #define PASSES_MAX 20 /* a rotation has five steps */
+#define WANTED_MAX 64 /* bytes of PATH_ROTATE_WANTED: a time and a pid */
 
 /* What is not published for it would be refused: a restart would only take it down. */
 static void drop_unpublished(const struct run *run, struct consumers *consumers) {
@@ -158,9 +160,34 @@ static bool hand_over_all(struct run *run, struct held_up *held_up) {
         return done;
 }
 
+/* The view is there: timers were armed by it. */
+static void forget_units(const struct run *run) {
+        int r = run->view ? consumers_view_sweep(run->view) : 0;
+
+        if (r < 0)
+                log_warning("cannot remove records from " PATH_SERVED ": %s", strerror(-r));
+}
+
+/* What provision() has last left there. NULL: nothing, or nothing that can be read. */
+static char *read_wanted(const struct context *context) {
+        char *text;
+
+        if (!context_is_host(context) || tree_read_file(context->tree, PATH_ROTATE_WANTED, WANTED_MAX, &text, NULL) < 0)
+                return NULL;
+        return text;
+}
+
+/* Was a sweep asked for since? The start that this means is lost where it is keyrota-rotate.service that runs here. */
+static bool is_wanted_again(const struct context *context, const char *before) {
+        _cleanup_free_ char *now = read_wanted(context);
+
+        return now && (!before || strcmp(before, now) != 0);
+}
+
 /* Each pass reads the policies anew, as they may have been edited while services were restarted. Positive: another is due. */
 static int rotate_once(struct context *context, const struct provision_options *options, unsigned pass, struct held_up *held_up, int *ret_status) {
         _cleanup_(run_clear) struct run run = { .context = context, .options = options, .n_passes = pass };
+        _cleanup_free_ char *wanted = read_wanted(context);
         bool more = false, done;
         int r;
 
@@ -176,7 +203,10 @@ static int rotate_once(struct context *context, const struct provision_options *
         r = run_arm_timers(&run);
         if (r < 0 && *ret_status == EXIT_SUCCESS)
                 *ret_status = EXIT_FAILURE;
-        return 0;
+        if (options->n_names > 0)
+                return 0;
+        forget_units(&run);
+        return pass < PASSES_MAX && is_wanted_again(context, wanted);
 }
 
 int rotate(struct context *context, const struct provision_options *options) {

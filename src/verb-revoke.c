@@ -25,7 +25,8 @@ static void print_help(void) {
                     "  -y, --yes     Do not ask\n"
                     "  -h, --help    Show this help\n"
                     "\n"
-                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage.");
+                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage, 75 done, but a service\n"
+                    "could not be told, which is tried again.");
 }
 
 static const struct status_secret *find_secret(const struct status *status, const char *name) {

@@ -18,7 +18,8 @@ static void print_help(void) {
                     "Options:\n"
                     "  -h, --help    Show this help\n"
                     "\n"
-                    "Exit status: 0 done, 1 there is nothing to go back to, or something failed, 2 usage.");
+                    "Exit status: 0 done, 1 there is nothing to go back to, or something failed, 2 usage, 75 done, but\n"
+                    "a service could not be told, which is tried again.");
 }
 
 int verb_rollback(struct context *context, int argc, char *argv[]) {

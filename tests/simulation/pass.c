@@ -171,6 +171,7 @@ bool pass_take(struct world *world, struct run *run) {
         changed = run->result.changed || run->result.create || decided;
         run->verify_wanted = keyset->verify_generation;
         run->sign_wanted = keyset->sign_generation;
+        run->revoke_wanted = keyset->revoke_generation;
         if (changed) {
                 clock_stamp(&clock, &keyset->clock);
                 run->keyset = keyset;

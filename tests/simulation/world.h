@@ -129,7 +129,7 @@ struct run {
         struct lifecycle_result result;
         bool prepublishes;     /* its policy */
         bool progress;         /* something was done since the last pass began */
-        uint64_t verify_wanted, sign_wanted;
+        uint64_t verify_wanted, sign_wanted, revoke_wanted;
         size_t at;             /* unit in the handover */
         bool troubled;         /* a unit could not be handed over */
         bool waiting;          /* for an administrator or the window */
