@@ -12,6 +12,8 @@
 void item_done(struct item *item) {
         keyset_free(item->keyset);
         item->keyset = NULL;
+        free(item->aside);
+        item->aside = NULL;
 }
 
 /* This secret does not go on in this run: whatever is published of it stays. */
@@ -23,6 +25,8 @@ void item_leave(struct run *run, struct item *item) {
 
 /* The same, for what is no fault of the policy. */
 void item_give_up(struct run *run, struct item *item) {
+        if (item->aside)
+                store_put_back(run->store, item->keyset->environment, item->keyset->name, item->aside);
         run->n_failed++;
         item_leave(run, item);
 }
@@ -86,20 +90,15 @@ static int begin_keyset(struct item *item, const char *environment, uint64_t aft
         return 0;
 }
 
+/* The stored file is set aside when its successor is to be stored. */
 static int replace_keyset(struct run *run, struct item *item, const char *environment, uint64_t seen) {
-        _cleanup_free_ char *aside = NULL;
         uint64_t stored = 0;
         int r;
 
-        (void) store_peek_generation(run->store, environment, item->written->name, &stored);
-        r = store_set_aside(run->store, environment, item->written->name, &aside);
-        if (r < 0 && r != -ENOENT) {
-                log_error("%s/%s: cannot set its stored keys aside: %s", environment, item->written->name, strerror(-r));
-                item_give_up(run, item);
-                return r;
-        }
-        if (aside)
-                log_info("%s/%s: the keys it had are kept in %s", environment, item->written->name, aside);
+        r = store_peek_generation(run->store, environment, item->written->name, &stored);
+        item->replaces = r != -ENOENT;
+        if (r < 0 && item->replaces)
+                stored = 1; /* at least */
         return begin_keyset(item, environment, stored > seen ? stored : seen);
 }
 

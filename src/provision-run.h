@@ -28,6 +28,8 @@ struct item {
         struct key_times times;      /* of the key to make */
         struct keyset *outline;      /* what was published, without its keys: for the handover; NULL: it was given up or left */
         struct lifecycle_result result;
+        bool replaces;               /* the stored file, which is to be set aside */
+        char *aside;                 /* owned: where that is kept */
         bool store_again;            /* even if the policy was not edited */
         bool keep_keyset;            /* after it is published too: a key is still to be made */
         bool waits;                  /* for evidence, or for another try */

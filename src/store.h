@@ -61,8 +61,11 @@ int store_survey(struct store *store, size_t *ret_n, char **ret_example, char **
 /* Makes durable what any earlier run has written and renamed. */
 int store_sync(struct store *store, char **ret_reason);
 
-/* Moves a file that was refused aside to NAME.jwe.refused-UTC, durably; *ret_path names it. */
+/* Keeps a stored file, whatever it is, as NAME.jwe.refused-UTC, durably, before another takes its place; until then it has its own name too (what cannot
+ * have two, a folder, has lost it). *ret_path names it. */
 int store_set_aside(struct store *store, const char *environment, const char *name, char **ret_path);
+/* Nothing has taken its place: only its own name is left. path: *ret_path of store_set_aside(). */
+void store_put_back(struct store *store, const char *environment, const char *name, const char *path);
 
 /* Every (environment, name) that has a file, sorted. Frees with store_names_free(). */
 struct store_name {

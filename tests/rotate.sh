@@ -203,6 +203,14 @@ is 'rotate on a full disk fails' $? 1
 is 'the old key signs still' "$(signing_kid api)" "$old"
 ok 'with room again' keyrota rotate --now api
 ok 'it rotates' test "$(signing_kid api)" != "$old"
+for call in write fsync linkat renameat; do
+        before=$(find "$STORE/test" -type f -exec sha256sum {} +)
+        strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:error=ENOSPC" \
+                "$KEYROTA" --root="$TREE" --keyring="$RING" import --replace --format=hex api <<<"$secret" >/dev/null 2>&1
+        is "import --replace on a disk that is full at $call fails" $? 1
+        is 'the stored keys stay in their place' "$(find "$STORE/test" -type f -exec sha256sum {} +)" "$before"
+        ok 'and are used' keyrota rotate
+done
 
 # ---- many at once --------------------------------------------------------------------------------------------------------------
 ec_policy | policy issuer
@@ -245,5 +253,17 @@ for call in openat2 write fsync renameat2 renameat unlinkat; do
         done
 done
 pass 'killed at any call, store and keyring agree after the next run'
+
+# Keys that are replaced are given up when the new ones are durable, not before.
+strace -qq -f -o "$TREE/calls" -e trace=linkat,renameat,renameat2,fsync,unlinkat \
+        "$KEYROTA" --root="$TREE" --keyring="$RING" import --replace --format=hex api <<<"$secret" >/dev/null 2>&1
+kept=$(find "$STORE/test" -name 'api.jwe.refused-*' | wc -l)
+is 'import --replace sets the old keys aside' "$kept" 1
+while read -r call when; do
+        strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$when" \
+                "$KEYROTA" --root="$TREE" --keyring="$RING" import --replace --format=hex api <<<"$secret" >/dev/null 2>&1
+        ok "import --replace is killed at $call $when: the next run goes on" keyrota rotate
+        ok 'with the old key or the new one' keyrota status api
+done < <(sed -n 's/^[0-9]* *\([a-z0-9]*\)(.*/\1/p' "$TREE/calls" | awk '{ print $1, ++n[$1] }')
 
 done_testing
