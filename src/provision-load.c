@@ -65,20 +65,6 @@ static void refuse_store(struct run *run, struct item *item, const char *environ
         item_give_up(run, item);
 }
 
-/* Where the keys of a policy that cannot be read are: the only environment that has some under its name. */
-static const char *stored_environment(const struct run *run, const char *name) {
-        const char *environment = NULL;
-
-        for (size_t i = 0; i < run->n_stored; i++) {
-                if (strcmp(run->stored[i].name, name) != 0)
-                        continue;
-                if (environment)
-                        return NULL;
-                environment = run->stored[i].environment;
-        }
-        return environment;
-}
-
 /* A new set for a secret that has none, or whose file was just set aside. */
 static int begin_keyset(struct item *item, const char *environment, uint64_t after_generation) {
         int r;
@@ -176,7 +162,7 @@ static int use_last_good(struct run *run, struct item *item) {
 /* A policy that cannot be run as it is written goes on as it last worked. */
 int item_load(struct run *run, struct item *item) {
         const char *environment = item->written->valid ? item->written->environment :
-                                                         stored_environment(run, item->written->name);
+                                                         store_latest_environment(run->store, run->stored, run->n_stored, item->written->name);
         int r;
 
         if (!item->written->valid)

@@ -134,12 +134,8 @@ static int open_sources(const struct context *context, struct status *status, st
         return r < 0 ? status_problem(status, "the kernel keyring cannot be opened: %s", strerror(-r)) : 0;
 }
 
-/* The environments under which a secret without a readable policy has keys. */
-static const char *stored_environment(const struct sources *sources, const char *name) {
-        for (size_t i = 0; i < sources->n_stored; i++)
-                if (strcmp(sources->stored[i].name, name) == 0)
-                        return sources->stored[i].environment;
-        return NULL;
+static const char *latest_environment(const struct sources *sources, const char *name) {
+        return sources->store ? store_latest_environment(sources->store, sources->stored, sources->n_stored, name) : NULL;
 }
 
 static int read_keys(struct sources *sources, struct status_secret *secret) {
@@ -254,7 +250,7 @@ static int look_at_policy(const struct context *context, struct status *status, 
         const char *environment;
         int r;
 
-        environment = policy->valid ? policy->environment : stored_environment(sources, policy->name);
+        environment = policy->valid ? policy->environment : latest_environment(sources, policy->name);
         secret->name = strdup(policy->name);
         secret->environment = environment ? strdup(environment) : NULL;
         if (!secret->name || (environment && !secret->environment))

@@ -309,6 +309,25 @@ int store_load(struct store *store, const char *environment, const char *name, s
         return 0;
 }
 
+const char *store_latest_environment(struct store *store, const struct store_name *names, size_t n, const char *name) {
+        const char *latest = NULL;
+        int64_t when = INT64_MIN;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+
+                if (strcmp(names[i].name, name) != 0)
+                        continue;
+                if (store_load(store, names[i].environment, name, &keyset, NULL) >= 0 && keyset->clock.now > when) {
+                        when = keyset->clock.now;
+                        latest = names[i].environment;
+                }
+                if (!latest)
+                        latest = names[i].environment;
+        }
+        return latest;
+}
+
 int store_verify(struct store *store, const char *environment, const char *name, char **ret_reason) {
         _cleanup_(secret_freep) struct secret *plaintext = NULL;
         struct jwe_header header;

@@ -75,4 +75,8 @@ struct store_name {
 int store_list(struct store *store, struct store_name **ret, size_t *ret_n);
 void store_names_free(struct store_name *names, size_t n);
 
+/* In which of the environments that have keys of this name they were stored last: the one it was run in, also where its policy cannot be read. names: of
+ * store_list(); NULL: in none. What cannot be opened counts as stored before all that can be. */
+const char *store_latest_environment(struct store *store, const struct store_name *names, size_t n, const char *name);
+
 #endif

@@ -139,6 +139,17 @@ hmac_policy | sed 's/api.service/issuer.service/' | policy issuer
 ok 'asymmetric to symmetric' keyrota rotate
 is 'the old key goes on signing until the new one is in force' "$(keyrota status --json issuer | jq -r '.secrets[0].keys | length')" 2
 
+# Its environment is changed, and later there is an error in it: what last worked is the last environment.
+sed -i '1a environment = zoo' "$POLICY/issuer.ini"
+ok 'another environment' keyrota rotate
+sed -i 's/^algorithm = .*/algorithm = ES999/' "$POLICY/issuer.ini"
+keyrota rotate >"$TREE/output" 2>&1
+is 'a policy that is wrong after that' $? 78
+like 'goes on as it last worked' "$(cat "$TREE/output")" 'goes on as it last worked'
+is 'in the environment in which it did' "$(keyrota status --json issuer | jq -r '.secrets[0].environment')" zoo
+ec_policy | policy issuer
+ok 'back in its environment' keyrota rotate
+
 # ---- a policy that is removed ----------------------------------------------------------------------------------------------
 new_tree
 ec_policy | policy issuer
