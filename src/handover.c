@@ -196,13 +196,13 @@ static void run_clear(struct handover_run *run) {
 }
 
 int handover(struct context *context, struct bus *bus, const struct policy *policy, const struct keyset *keyset,
-             const struct consumers *consumers, bool urgent, int64_t now, struct handover_result *ret) {
+             const struct consumers *consumers, int64_t now, struct handover_result *ret) {
         _cleanup_(run_clear) struct handover_run run = {
                 .context = context,
                 .bus = bus,
                 .policy = policy,
                 .keyset = keyset,
-                .open = urgent || window_next(&policy->window, now) <= now,
+                .open = window_next(&policy->window, now) <= now,
                 .now = now,
                 .evidence.served = -EBADF,
         };

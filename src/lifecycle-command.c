@@ -36,7 +36,7 @@ int lifecycle_revoke(struct keyset *keyset, const struct policy *policy, const c
                 if (r < 0)
                         return r;
         }
-        keyset->verify_generation = keyset->generation + 1;
+        keyset->verify_generation = keyset->revoke_generation = keyset->generation + 1;
         if (!signs)
                 return 0;
         keyset->sign_generation = keyset->generation + 1;

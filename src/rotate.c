@@ -75,7 +75,7 @@ static int hand_over(struct run *run, struct item *item) {
                 run->n_failed++;
                 return 0;
         }
-        r = handover(run->context, run->bus, item->policy, item->outline, &consumers, run->options->urgent, run->now, &result);
+        r = handover(run->context, run->bus, item->policy, item->outline, &consumers, run->now, &result);
         if (r < 0)
                 return r;
         run->n_held_up += result.n_failed > 0;

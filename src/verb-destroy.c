@@ -57,5 +57,5 @@ int verb_destroy(struct context *context, int argc, char *argv[]) {
                 if (!change_is_wanted(yes, "destroy --now"))
                         return EXIT_FAILURE;
         }
-        return change_secret(context, argv[optind], &change, false);
+        return change_secret(context, argv[optind], &change);
 }

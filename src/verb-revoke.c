@@ -113,5 +113,5 @@ int verb_revoke(struct context *context, int argc, char *argv[]) {
         change.kid = argc - optind == 2 ? argv[optind + 1] : NULL;
         if (explain(context, argv[optind], change.kid) < 0 || !change_is_wanted(yes, "revoke"))
                 return EXIT_FAILURE;
-        return change_secret(context, argv[optind], &change, true);
+        return change_secret(context, argv[optind], &change);
 }

@@ -36,5 +36,5 @@ int verb_rollback(struct context *context, int argc, char *argv[]) {
                 log_error("rollback takes the name of one secret; keyrota status lists them");
                 return EXIT_USAGE;
         }
-        return change_secret(context, argv[optind], &change, false);
+        return change_secret(context, argv[optind], &change);
 }

@@ -271,6 +271,24 @@ done
 driven hs
 is "no unit has failed" "$(failed_units)" ""
 
+# ---- a revocation that is interrupted ------------------------------------------------------------------------------
+
+# A window that is not open now, nor soon.
+policy_make es ES256 "$(rotation 30d 4s
+        echo "window = $(LC_ALL=C date -d '3 days' +%a) 02:00-04:00"
+        deliver es-issuer.service sign jwt.key pem
+        deliver es-verifier.service verify keys.jwks jwks)"
+ok "es gets a window, which is closed" keyrota rotate es
+stolen=$(kid_of es)
+is "(services hold its key)" "$(kids_held es-issuer.service)" "$stolen"
+strace -qq -o /dev/null -f -e trace=flock,fcntl,openat2 -P /run/keyrota/handover/testing:es:lock -e inject=fcntl:signal=KILL keyrota revoke es --yes >/dev/null 2>&1
+is "revoke is killed before it has told a service" "$?" 137
+is "... which goes on with the stolen key" "$(kids_held es-issuer.service)" "$stolen"
+ok "... the next run, by timer or by hand, completes it" keyrota rotate es
+is "... in no window but now: the issuer" "$(kids_held es-issuer.service)" "$(kid_of es)"
+is "... and the verifier" "$(kids_held es-verifier.service)" "$(kid_of es)"
+ok "... have another key" test "$(kid_of es)" != "$stolen"
+
 # ---- a secret that is no longer wanted ---------------------------------------------------------------------------
 
 refused "destroy: not while its policy is there" "policy" keyrota destroy legacy
