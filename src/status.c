@@ -72,6 +72,7 @@ void status_free(struct status *status) {
                 consumers_clear(&secret->consumers);
                 keyset_free(secret->keyset);
                 free(secret->published);
+                free(secret->elsewhere);
                 free_problems(secret->problems, secret->n_problems);
                 free(secret->environment);
                 free(secret->name);
@@ -138,27 +139,45 @@ static const char *latest_environment(const struct sources *sources, const char 
         return sources->store ? store_latest_environment(sources->store, sources->stored, sources->n_stored, name) : NULL;
 }
 
+/* The generation of the entry, 0 when there is none of this secret. */
+static uint64_t published_generation(const struct sources *sources, const struct status_secret *secret, const char *description) {
+        struct keyring_header header;
+        char name[PUBLISH_SECRET_MAX];
+
+        if (!sources->has_ring || keyring_read(sources->ring, description, &header, NULL) < 0 ||
+            strcmp(header.secret, publish_secret_name(secret->environment, secret->name, name)) != 0)
+                return 0;
+        return header.generation;
+}
+
+static int miss_keys(const struct sources *sources, struct status_secret *secret) {
+        char description[KEYRING_DESCRIPTION_MAX];
+        const char *elsewhere = latest_environment(sources, secret->name);
+
+        (void) snprintf(description, sizeof(description), "secret:%s/%s/%s", secret->environment, secret->name, use_to_string(USE_VERIFY));
+        secret->unreadable = published_generation(sources, secret, description) > 0;
+        if (secret->unreadable)
+                return secret_problem(secret, "its stored file is gone, though it is in use: restore it from a backup, or make new keys with "
+                                      "keyrota provision --replace=%s", secret->name);
+        secret->elsewhere = elsewhere ? strdup(elsewhere) : NULL;
+        if (elsewhere && !secret->elsewhere)
+                return -ENOMEM;
+        return secret_problem(secret, "has no key yet: run keyrota provision");
+}
+
 static int read_keys(struct sources *sources, struct status_secret *secret) {
         _cleanup_free_ char *reason = NULL;
         int r;
 
-        if (!sources->store || !sources->kek || !secret->environment)
+        if (!sources->store || !sources->kek || !secret->environment) {
+                secret->unreadable = !sources->store || sources->n_stored > 0;
                 return 0;
+        }
         r = store_load(sources->store, secret->environment, secret->name, &secret->keyset, &reason);
         if (r == -ENOENT)
-                return secret_problem(secret, "has no key yet: run keyrota provision");
+                return miss_keys(sources, secret);
+        secret->unreadable = r < 0;
         return r < 0 ? secret_problem(secret, "%s", reason ? reason : strerror(-r)) : 0;
-}
-
-/* The generation of the entry, 0 when there is none of this secret. */
-static uint64_t published_generation(const struct sources *sources, const struct keyset *keyset, const char *description) {
-        struct keyring_header header;
-        char name[PUBLISH_SECRET_MAX];
-
-        if (keyring_read(sources->ring, description, &header, NULL) < 0 ||
-            strcmp(header.secret, publish_secret_name(keyset->environment, keyset->name, name)) != 0)
-                return 0;
-        return header.generation;
 }
 
 static int compare_deliveries(const struct sources *sources, struct status_secret *secret) {
@@ -178,7 +197,7 @@ static int compare_deliveries(const struct sources *sources, struct status_secre
                         continue;
                 }
                 (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
-                generation = published_generation(sources, secret->keyset, description);
+                generation = published_generation(sources, secret, description);
                 secret->published[i] = generation == secret->keyset->generation;
                 if (secret->published[i])
                         continue;

@@ -139,13 +139,27 @@ hmac_policy | sed 's/api.service/issuer.service/' | policy issuer
 ok 'asymmetric to symmetric' keyrota rotate
 is 'the old key goes on signing until the new one is in force' "$(keyrota status --json issuer | jq -r '.secrets[0].keys | length')" 2
 
+ec_policy | policy issuer
+ok '(in force)' keyrota rotate
+sed -i 's/^format = jwk$/&\non_change = signal:HUP/' "$POLICY/issuer.ini"
+ok '(a signal for one, by default a restart for the other)' keyrota rotate
+sed -i '/^on_change/d; s/^format = jwks$/&\non_change = signal:HUP/' "$POLICY/issuer.ini"
+like 'plan shows which service an edit is about, also when two change places' "$(keyrota plan issuer | xargs -d '\n' | tr -s ' ')" \
+        '\[deliver:issuer.service\] - on_change = signal:HUP .*\[deliver:gateway.service\] \+ on_change = signal:HUP'
+ec_policy | policy issuer
+ok '(as it was)' keyrota rotate
+
 # Its environment is changed, and later there is an error in it: what last worked is the last environment.
 sed -i '1a environment = zoo' "$POLICY/issuer.ini"
+now=$EPOCHSECONDS
+while (( EPOCHSECONDS == now )); do :; done # so that it is stored later
+like 'plan says what another environment means' "$(keyrota plan issuer)" 'keys in test, .* rejected'
 ok 'another environment' keyrota rotate
 sed -i 's/^algorithm = .*/algorithm = ES999/' "$POLICY/issuer.ini"
 keyrota rotate >"$TREE/output" 2>&1
 is 'a policy that is wrong after that' $? 78
 like 'goes on as it last worked' "$(cat "$TREE/output")" 'goes on as it last worked'
+like 'and is planned so' "$(keyrota plan issuer)" 'ES999.*goes on as it last worked.*a new key is made'
 is 'in the environment in which it did' "$(keyrota status --json issuer | jq -r '.secrets[0].environment')" zoo
 ec_policy | policy issuer
 ok 'back in its environment' keyrota rotate
@@ -222,6 +236,20 @@ for call in write fsync linkat renameat; do
         is 'the stored keys stay in their place' "$(find "$STORE/test" -type f -exec sha256sum {} +)" "$before"
         ok 'and are used' keyrota rotate
 done
+
+# ---- what cannot be read -----------------------------------------------------------------------------------------------------------
+cp "$STORE/test/api.jwe" "$TREE/api.jwe"
+truncate -s 40 "$STORE/test/api.jwe"
+refused 'plan of a torn file promises no new key' 'api.jwe is torn' keyrota plan api
+is 'none at all' "$(keyrota plan api 2>/dev/null | grep -c 'new key is made')" 0
+rm "$STORE/test/api.jwe"
+refused 'plan of a file that is gone neither' 'its stored file is gone' keyrota plan api
+refused 'which status calls so' 'its stored file is gone' keyrota status api
+cp "$TREE/api.jwe" "$STORE/test/api.jwe"
+mv "$STORE/kek.cred" "$TREE/kek.cred"
+refused 'plan without the key-encryption key neither' 'kek.cred is gone' keyrota plan api
+mv "$TREE/kek.cred" "$STORE/kek.cred"
+ok 'with all in its place it plans' keyrota plan api
 
 # ---- many at once --------------------------------------------------------------------------------------------------------------
 ec_policy | policy issuer
