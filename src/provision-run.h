@@ -106,6 +106,9 @@ int run_record_events(struct run *run, const struct keyset *keyset, const struct
 /* provision-change.c: what the command decides, if any. 1: the set was changed; a negative errno after logging, or -ENOMEM. */
 int item_change(struct run *run, struct item *item);
 
+/* The same of a secret whose policy was removed: puts on record that the key kid, or with NULL every key, is compromised. A negative errno after logging. */
+int run_record_compromised(const struct run *run, const struct keyset *keyset, const char *kid);
+
 /* provision-retired.c: secrets whose policy was removed. Logs and counts what fails. */
 void run_retire(struct run *run);
 

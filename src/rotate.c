@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "handover.h"
 #include "handover-memory.h"
@@ -158,6 +159,39 @@ static bool hand_over_all(struct run *run, struct held_up *held_up) {
         return done;
 }
 
+static void tell_time(const char *environment, const char *name, const char *what, int64_t when) {
+        time_t t = (time_t) when;
+        char text[64];
+        struct tm tm;
+
+        if (when != TIME_NEVER && localtime_r(&t, &tm) && strftime(text, sizeof(text), "%F %T %Z", &tm) > 0)
+                log_info("%s/%s: %s at %s; keyrota plan %s shows what is to come", environment, name, what, text, name);
+}
+
+/* Who has given a command is told what it waits for now. */
+static void tell_next(const struct run *run) {
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                const struct item *item = &run->items[i];
+
+                if (!item->outline)
+                        continue;
+                if (item->waits || item->result.wait != LIFECYCLE_WAIT_NOBODY)
+                        log_info("%s/%s: the next step waits for services; keyrota status %s names them", item->outline->environment,
+                                 item->outline->name, item->outline->name);
+                else
+                        tell_time(item->outline->environment, item->outline->name, "the next step comes", item->result.next);
+        }
+        for (size_t i = 0; i < run->n_retired; i++) {
+                const struct due *due = &run->retired[i];
+
+                if (due->waits)
+                        log_info("%s/%s: its keys are destroyed when no service runs with them and no token can be out any more", due->environment,
+                                 due->name);
+                else
+                        tell_time(due->environment, due->name, "its keys are destroyed", due->when);
+        }
+}
+
 /* Each pass reads the policies anew, as they may have been edited while services were restarted. Positive: another is due. */
 static int rotate_once(struct context *context, const struct provision_options *options, unsigned pass, struct held_up *held_up, int *ret_status) {
         _cleanup_(run_clear) struct run run = { .context = context, .options = options, .n_passes = pass };
@@ -173,6 +207,8 @@ static int rotate_once(struct context *context, const struct provision_options *
         *ret_status = run_status(&run);
         if ((run.n_stored_now > 0 || done || more) && pass < PASSES_MAX)
                 return 1;
+        if (options->change && !run.change_failed)
+                tell_next(&run);
         r = run_arm_timers(&run);
         if (r < 0 && *ret_status == EXIT_SUCCESS)
                 *ret_status = EXIT_FAILURE;

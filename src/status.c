@@ -374,3 +374,10 @@ int status_read(struct context *context, struct status **ret) {
         *ret = TAKE_PTR(status);
         return 0;
 }
+
+const struct status_secret *status_find(const struct status *status, const char *name) {
+        for (size_t i = 0; i < status->n_secrets; i++)
+                if (strcmp(status->secrets[i].name, name) == 0)
+                        return &status->secrets[i];
+        return NULL;
+}

@@ -39,6 +39,8 @@ struct status {
 
 /* A negative errno only when nothing could be found out. */
 int status_read(struct context *context, struct status **ret);
+/* The secret of this name (of one that is retired in several environments, the first); NULL: there is none. */
+const struct status_secret *status_find(const struct status *status, const char *name);
 void status_free(struct status *status);
 DEFINE_CLEANUP(struct status *, status_free);
 

@@ -77,6 +77,12 @@ ok 'rotate with nothing due succeeds' keyrota rotate
 is 'and stores nothing' "$(store_sum)" "$before"
 refused 'rotate of a name that is none' 'nosuch: there is no secret of that name' keyrota rotate nosuch
 refused 'rotate --now without a name' 'takes the names' keyrota rotate --now
+sed -i '/^cryptoperiod/a window = Sun 02:00-04:00' "$POLICY/issuer.ini"
+[[ $(LC_ALL=C date +%a) != Sun ]] || sed -i 's/^window = Sun/window = Wed/' "$POLICY/issuer.ini"
+keyrota rotate --now issuer >"$TREE/output" 2>&1
+is 'rotate --now while the window is closed' $? 0
+like 'tells when it begins' "$(cat "$TREE/output")" 'test/issuer: the next step comes at 2[0-9-]* 02:00:00 '
+sed -i '/^window/d' "$POLICY/issuer.ini"
 
 # ---- a rotation that is forced ---------------------------------------------------------------------------------------------
 old=$(signing_kid issuer)
@@ -110,6 +116,7 @@ refused 'rollback without a name' 'takes the name' keyrota rollback
 # ---- compromised -----------------------------------------------------------------------------------------------------------
 old=$(signing_kid issuer)
 successor=$(kids issuer pre-activation)
+printf '[deliver:reader.service]\nuse = verify\non_change = none\n' >>"$POLICY/issuer.ini"
 unchanged 'revoke of a kid that is not there' 'it has no key NOSUCH' keyrota revoke --yes issuer NOSUCH
 unchanged 'revoke without --yes and without a terminal' 'standard input is no terminal' keyrota revoke issuer </dev/null
 output=$(keyrota revoke --yes issuer "$old" 2>&1)
@@ -117,6 +124,7 @@ is 'revoke' $? 0
 like 'says which key goes' "$output" "key $old \(active\) is destroyed"
 like 'and what breaks' "$output" 'tokens? signed with it .*rejected.*15min'
 like 'and who is told' "$output" 'gateway.service: restart now'
+is 'reading the public file is nobody told' "$(grep -c 'none now\|reader.service' <<<"$output")" 0
 is 'the published successor signs at once' "$(signing_kid issuer)" "$successor"
 is 'and the revoked key is in no set' "$(published_kids issuer)" "$successor"
 ok 'nor in the public file' ! grep -q "$old" "$JWKS/issuer.json"
@@ -178,8 +186,22 @@ unchanged 'destroy of a secret with a policy' 'it has a policy' keyrota destroy 
 rm "$POLICY/issuer.ini"
 ok 'destroy' keyrota destroy issuer
 is 'destroys nothing while a token may be out' "$(kids issuer active | wc -l)" 1
+>"$TREE/output" 2>&1 keyrota destroy issuer
+like 'and says until when they are kept' "$(cat "$TREE/output")" 'test/issuer: its keys are destroyed at 2[0-9-]* [0-9:]* UTC'
 like 'plan says when it does' "$(keyrota plan issuer)" 'is destroyed'
 refused 'destroy --now asks' 'is no terminal' keyrota destroy --now issuer </dev/null
+keyrota destroy --now issuer </dev/null >"$TREE/output" 2>&1
+like 'after it said which keys go' "$(cat "$TREE/output")" "key $(kids issuer active) \(active\) is destroyed"
+keyrota destroy --now --yes nosuch >"$TREE/output" 2>&1
+is 'but of a name that is none' "$?$(grep -c 'is destroyed' "$TREE/output")" 10
+hmac_policy | policy live
+keyrota destroy --now --yes live >"$TREE/output" 2>&1
+is 'or has a policy nothing is said to be destroyed' "$?$(grep -c 'is destroyed' "$TREE/output")" 10
+rm "$POLICY/live.ini"
+like 'but what is to be done first' "$(cat "$TREE/output")" 'remove .*live.ini first'
+keyrota rollback issuer >"$TREE/output" 2>&1
+is 'rollback without a policy fails' $? 1
+is 'and says why, once' "$(wc -l <"$TREE/output")$(grep -c 'issuer: its policy was removed' "$TREE/output")" 11
 ok 'destroy --now --yes' keyrota destroy --now --yes issuer
 is 'no key is left' "$(keyrota status --json issuer | jq '.secrets[0].keys | length')" 0
 ok 'and no public file' test ! -e "$JWKS/issuer.json"

@@ -305,5 +305,19 @@ gone() {
 ok "... its keys are gone, when no token can be out any more" wait_for 30 gone
 is "... from the keyring too" "$(ring_entries | grep -c legacy)" 0
 
+# what is on record of those that go
+rm $POLICIES/spare1.ini
+policy_make spare2 HS384 "$(rotation 30d 4s
+        deliver spare-issuer.service sign key2.jwk jwk
+        deliver spare-verifier.service verify keys2.jwks jwks)"
+stolen=$(kid_of spare1) before=$(kid_of spare2)
+ok "(one policy is removed, of another the algorithm is changed)" keyrota rotate
+ok "revoke: a key without a policy" keyrota revoke --yes spare1
+ok "... the journal has it" journal_has '.' KEYROTA_EVENT=key-compromised KEYROTA_KID="$stolen"
+ok "(the new algorithm is in force)" wait_for 30 eval "[[ \$(kid_of spare2) != $before ]]"
+journal_mark
+refused "rollback: not to another algorithm than the policy's" "HS256 key and the policy says HS384" keyrota rollback spare2
+ok "... and none is on record" ! journal_has '.' KEYROTA_EVENT=rolled-back
+
 is "no answer was lost in a restart" "$(grep -h '"lost"' "$SOCKETS"/*.log)" ""
 done_testing
