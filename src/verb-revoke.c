@@ -25,7 +25,8 @@ static void print_help(void) {
                     "  -y, --yes     Do not ask\n"
                     "  -h, --help    Show this help\n"
                     "\n"
-                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage.");
+                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage, 75 a service could not be told\n"
+                    "yet and is tried again, 78 a policy is wrong.");
 }
 
 static void say_what_breaks(const struct status_secret *secret, const char *kid) {
