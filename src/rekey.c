@@ -146,6 +146,7 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
         int r;
 
         for (size_t i = 0; i < run->n_names; i++) {
+                progress_show("Sealing files", i, run->n_names);
                 r = store_reseal(run->store, run->names[i].environment, run->names[i].name, ret_reason);
                 if (r < 0 && r != -ENOENT)
                         return r;
@@ -157,7 +158,6 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
                 if (r < 0)
                         return r;
                 n_staged = 0;
-                progress_show("Sealing files", i + 1, run->n_names);
         }
         progress_end(run->n_names);
         /* An earlier run may have been killed between renaming and syncing. */

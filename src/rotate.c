@@ -65,7 +65,12 @@ static int hand_over(struct run *run, struct item *item) {
         drop_unpublished(run, &consumers);
         if (!has_work(run, item, &consumers))
                 return 0;
-        r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, run->options->n_names > 0, &lock, &reason);
+        r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, false, &lock, &reason);
+        if (r == -EAGAIN && run->options->n_names > 0) {
+                progress_wait("waiting: %s", reason);
+                r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, true, &lock, &reason);
+                progress_wait_end();
+        }
         if (r == -EAGAIN) {
                 log_info("%s/%s: %s", item->outline->environment, item->outline->name, reason);
                 item->waits = true;

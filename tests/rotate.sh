@@ -296,6 +296,9 @@ new_tree
 for i in $(seq 60); do hmac_policy | sed "s/api.service/api$i.service/" | policy "api$i"; done
 like 'a terminal sees how far it has come' \
         "$(script -qec "'$KEYROTA' --root='$TREE' --keyring='$RING' provision" /dev/null </dev/null)" 'Looking at secrets: 40 of 60'
+like 'also for which key it waits' \
+        "$(sed 's/HS256/RS256/; s/hex/pem/; s/api1.service/rsa.service/' "$POLICY/api1.ini" | policy rsa
+        script -qec "'$KEYROTA' --root='$TREE' --keyring='$RING' provision" /dev/null </dev/null)" 'Making RSA keys: 0 of 1'
 is 'a file does not' "$(keyrota rotate 2>&1)" ''
 
 # ---- killed at every step --------------------------------------------------------------------------------------------------------
