@@ -61,7 +61,6 @@ static bool obey(struct world *world, struct run *run, struct keyset *keyset, co
         case COMMAND_REVOKE_ALL:
                 break;
         }
-        run->urgent = true;
         run->revoked = kid ? key_find(world, kid) : -2;
         kid = kid ? world->keys[run->revoked].kid : NULL; /* the key's own goes with it */
         world_trace(world, "revoke %d", run->revoked);

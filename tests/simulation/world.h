@@ -117,7 +117,7 @@ struct run {
         unsigned version; /* of its next event */
         const char *why;
         enum command command;
-        bool command_done, urgent, blind; /* blind: the manager does not answer in the first pass */
+        bool command_done, blind; /* blind: the manager does not answer in the first pass */
         unsigned n_passes;
         struct keyset *keyset; /* owned between a pass and its commit */
         int revoked;           /* a kid of world->keys that this commit revokes; -1; or -2: all */

@@ -246,6 +246,7 @@ TEST(revoked_key_is_gone_and_a_successor_signs_at_once) {
         expect_int(lifecycle_revoke(keyset, &web, "no-such-key", end, 0), -ENOENT);
         expect_int(keyset->revoke_generation, 0);
         expect_int(lifecycle_revoke(keyset, &web, kid, end - LEAD, 0), 0);
+        expect_int(keyset->revoke_generation, keyset->generation + 1);
         expect_int(keyset->n_keys, 1);
         expect_int(state(keyset, 0), KEY_ACTIVE);
         expect_string(keyset->destroyed[0].kid, kid);

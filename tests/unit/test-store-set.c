@@ -380,7 +380,7 @@ TEST(the_texts_that_those_are_one_step_from_are_read) {
                 "{" KEYS ",\"destroyed\":[]}",
                 "{\"keys\":[{" JWK ",\"created\":-1,\"published\":2,\"activates\":3,\"deactivates\":4,\"destroys\":5,\"overlap\":6}],\"destroyed\":[]}",
                 "{" KEYS ",\"destroyed\":[{\"kid\":\"x\",\"alg\":\"ES256\",\"created\":1,\"destroys\":2,\"overlap\":3,\"reason\":\"expired\"}]}",
-                "{" KEYS ",\"destroyed\":[],\"policy\":\"p\",\"previous\":\"q\",\"verify_generation\":9223372036854775807,\"sign_generation\":0,"
+                "{" KEYS ",\"destroyed\":[],\"policy\":\"p\",\"previous\":\"q\",\"verify_generation\":9223372036854775807,\"sign_generation\":0,\"revoke_generation\":0,"
                 "\"caches_until\":1000,\"retired\":5,\"destroy\":true,\"clock\":{\"boot\":\"" BOOT "\",\"now\":1,\"offset\":-1,\"synchronized\":true}}",
                 "{" KEYS ",\"destroyed\":[],\"destroy\":false,\"clock\":{\"boot\":\"\",\"now\":1,\"offset\":1,\"synchronized\":false}}",
         };
