@@ -16,6 +16,9 @@
  * timer's start on. */
 #define NEAR_USEC (BUS_CALL_USEC + 5 * BUS_USEC_PER_SEC)
 #define AGAIN_USEC (2 * BUS_USEC_PER_SEC)
+/* What is started is to arm the timer anew, or to disarm it. It comes to that neither where it cannot even be started nor where it is killed. */
+#define RETRY_SEC 300
+#define LAST_RETRY_SEC 3600
 
 /* ---- disarming ------------------------------------------------------------------------------------------- */
 
@@ -122,20 +125,26 @@ static uint64_t usec_until(int64_t when) {
 
 static int start_far(struct bus *bus, const char *timer, int64_t when, const char *description, uint64_t deadline, sd_bus_error *error,
                      sd_bus_message **ret) {
-        time_t time = (time_t) (when < LAST_TIME ? when : LAST_TIME);
-        char text[64];
-        struct tm tm;
+        static const int64_t after[] = { 0, RETRY_SEC, LAST_RETRY_SEC };
+        char texts[3][64];
 
-        if (!gmtime_r(&time, &tm) || strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-                return -EINVAL;
+        for (size_t i = 0; i < 3; i++) {
+                time_t time = (time_t) (when < LAST_TIME - after[i] ? when + after[i] : LAST_TIME);
+                struct tm tm;
+
+                if (!gmtime_r(&time, &tm) || strftime(texts[i], sizeof(texts[i]), "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
+                        return -EINVAL;
+        }
         return bus_call(bus, deadline, BUS_PATH, BUS_MANAGER, "StartTransientUnit", error, ret, TIMER_TYPES, TIMER_BASICS(timer, description),
-                        "TimersCalendar", "a(ss)", 1, "OnCalendar", text, 0);
+                        "TimersCalendar", "a(ss)", 3, "OnCalendar", texts[0], "OnCalendar", texts[1], "OnCalendar", texts[2], 0);
 }
+
+#define RETRIES(usec) "OnActiveSec", (usec) + RETRY_SEC * BUS_USEC_PER_SEC, "OnActiveSec", (usec) + LAST_RETRY_SEC * BUS_USEC_PER_SEC
 
 static int start_near(struct bus *bus, const char *timer, uint64_t usec, const char *description, uint64_t deadline, sd_bus_error *error,
                       sd_bus_message **ret) {
         return bus_call(bus, deadline, BUS_PATH, BUS_MANAGER, "StartTransientUnit", error, ret, TIMER_TYPES, TIMER_BASICS(timer, description),
-                        "TimersMonotonic", "a(st)", 1, "OnActiveSec", usec, 0);
+                        "TimersMonotonic", "a(st)", 3, "OnActiveSec", usec, RETRIES(usec), 0);
 }
 
 /* The start of a service whose start is under way is merged into that, and so lost: the one that arms its own timer may not have ended when it
@@ -143,7 +152,7 @@ static int start_near(struct bus *bus, const char *timer, uint64_t usec, const c
 static int start_near_in_service(struct bus *bus, const char *timer, uint64_t usec, const char *description, uint64_t deadline,
                                  sd_bus_error *error, sd_bus_message **ret) {
         return bus_call(bus, deadline, BUS_PATH, BUS_MANAGER, "StartTransientUnit", error, ret, TIMER_TYPES, TIMER_BASICS(timer, description),
-                        "TimersMonotonic", "a(st)", 2, "OnActiveSec", usec, "OnActiveSec", usec + AGAIN_USEC, 0);
+                        "TimersMonotonic", "a(st)", 4, "OnActiveSec", usec, "OnActiveSec", usec + AGAIN_USEC, RETRIES(usec), 0);
 }
 
 /* -EEXIST: there is one of that name. -EAGAIN: the manager was started anew meanwhile. */

@@ -79,7 +79,8 @@ int bus_signal(struct bus *bus, const char *unit, int signal);
 
 /* Arms the transient timer `timer` ("keyrota-rotate@NAME.timer") to start `service`, which must be of the same name ("keyrota-rotate@NAME.service",
  * else -EINVAL), at when (seconds since 1970, UTC), in place of the one that may be armed. Never earlier; a past time means: at once. What is armed from
- * within that service for the next seconds may come twice, 2 s apart, unless it is armed anew. description is what systemctl status shows. -EIO: the manager
+ * within that service for the next seconds may come twice, 2 s apart, unless it is armed anew. It comes again after five minutes and after an hour
+ * unless what it starts arms or disarms it, which that may not have come to. description is what systemctl status shows. -EIO: the manager
  * did not start it (the journal says why; there is no such service). */
 int bus_arm_timer(struct bus *bus, const char *timer, const char *service, int64_t when, const char *description);
 /* 0 also when there is none. */

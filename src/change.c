@@ -8,8 +8,8 @@
 #include "change.h"
 #include "log.h"
 
-int change_secret(struct context *context, char *name, struct change *change, bool urgent) {
-        const struct provision_options options = { .names = &name, .n_names = 1, .change = change, .urgent = urgent };
+int change_secret(struct context *context, char *name, struct change *change) {
+        const struct provision_options options = { .names = &name, .n_names = 1, .change = change };
 
         return rotate(context, &options);
 }

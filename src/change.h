@@ -10,8 +10,8 @@
 #include "jwk.h"
 #include "provision.h"
 
-/* Does it to the secret of this name, tells the services, and arms its timer. urgent: no window is waited for. Logs; an exit status. */
-int change_secret(struct context *context, char *name, struct change *change, bool urgent);
+/* Does it to the secret of this name, tells the services, and arms its timer. Logs; an exit status. */
+int change_secret(struct context *context, char *name, struct change *change);
 
 /* Takes the key over. replace: keys that are there already are set aside. Logs; an exit status. */
 int change_import(struct context *context, const char *name, struct jwk *jwk, bool replace);

@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The consumers of a policy, as they run. May call bus, evidence, handover-memory, roles, publish (names). */
+/* The consumers of a policy, as they run. May call bus, evidence, served, handover-memory, roles, publish (names). */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "consumers.h"
 #include "handover-memory.h"
 #include "paths.h"
 #include "publish.h"
 #include "roles.h"
+#include "served.h"
 
 #define SERVICE_END ".service"
 
 struct consumers_view {
+        struct timespec taken; /* by the clock of file times */
         struct bus *bus; /* NULL: no unit runs */
         const struct tree *tree;
         struct evidence evidence;
@@ -29,6 +36,7 @@ int consumers_view_new(struct bus *bus, const struct tree *tree, struct consumer
         view->bus = bus;
         view->tree = tree;
         view->evidence.served = -EBADF;
+        (void) clock_gettime(CLOCK_REALTIME_COARSE, &view->taken);
         r = evidence_open(tree, &view->evidence);
         if (r >= 0 && bus)
                 r = bus_list_units(bus, "*" SERVICE_END, &view->units, &view->n_units);
@@ -173,6 +181,28 @@ static size_t find_unit(const struct consumers_view *view, const char *name) {
                         high = middle;
         }
         return low;
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b) {
+        return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+static bool is_wanted_record(const char *unit, const char *credential, void *userdata) {
+        const struct consumers_view *view = userdata;
+        size_t i = find_unit(view, unit);
+        char path[NAME_MAX + 1 + NAME_MAX + 1];
+        struct stat status;
+
+        if (i < view->n_units && strcmp(view->units[i].name, unit) == 0)
+                return true;
+        (void) snprintf(path, sizeof(path), "%s/%s", unit, credential);
+        return fstatat(view->evidence.served, path, &status, AT_SYMLINK_NOFOLLOW) >= 0 && !is_before(&status.st_mtim, &view->taken);
+}
+
+int consumers_view_sweep(struct consumers_view *view) {
+        if (!view->bus || view->evidence.served < 0)
+                return 0;
+        return served_sweep(view->evidence.served, is_wanted_record, view);
 }
 
 /* The unit, or every instance of the template that has no section of its own. */

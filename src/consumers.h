@@ -22,6 +22,10 @@ int consumers_view_new(struct bus *bus, const struct tree *tree, struct consumer
 void consumers_view_free(struct consumers_view *view);
 DEFINE_CLEANUP(struct consumers_view *, consumers_view_free);
 
+/* Removes the records of what was served to units that were not loaded at the time of the view, and have not been served anything since: instances of a
+ * template may be of any number, and never come again. */
+int consumers_view_sweep(struct consumers_view *view);
+
 struct consumer {
         char *unit; /* the instance's own name */
         const struct delivery *delivery; /* the policy's */

@@ -42,7 +42,7 @@ int handover_unit_end_job(struct handover_run *run, struct handover_unit *unit, 
 /* Nothing is done to it now, because of this. */
 int handover_unit_waits(struct handover_run *run, const struct handover_unit *unit, const char *reason);
 
-/* The window is of restarts and of signals, of units that run. */
+/* The window is of restarts and of signals, of units that run and hold no compromised key. */
 bool handover_unit_waits_for_window(const struct handover_run *run, const struct handover_unit *unit);
 
 #endif

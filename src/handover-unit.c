@@ -80,6 +80,8 @@ int handover_unit_waits(struct handover_run *run, const struct handover_unit *un
 }
 
 bool handover_unit_waits_for_window(const struct handover_run *run, const struct handover_unit *unit) {
+        if (unit->consumer.loaded < run->keyset->revoke_generation)
+                return false; /* it may hold a compromised key */
         return !run->open && unit->consumer.running && (unit->action == HANDOVER_RESTART || unit->action == HANDOVER_SIGNAL);
 }
 

@@ -11,6 +11,7 @@
 #include "lock.h"
 #include "log.h"
 #include "paths.h"
+#include "progress.h"
 #include "reason.h"
 #include "window.h"
 
@@ -120,8 +121,12 @@ static int run_jobs(struct handover_run *run, struct handover_unit *units, size_
                 return 0;
         /* Before the jobs: a unit that they leave failed holds the rotation back, also where this process is killed. */
         r = remember(run);
-        if (r >= 0)
+        if (r >= 0) {
+                progress_wait("%s: waiting until %s%s is %s", run->secret, requests[0].unit, n_requests > 1 ? " and others" : "",
+                              requests[0].job == BUS_RELOAD ? "reloaded" : "restarted");
                 r = bus_run_jobs(run->bus, requests, n_requests, JOB_TIMEOUT);
+                progress_wait_end();
+        }
         for (size_t i = 0, k = 0; r >= 0 && i < n; i++)
                 if (k < n_requests && units[i].consumer.unit == requests[k].unit)
                         r = handover_unit_end_job(run, &units[i], &requests[k++]);
@@ -196,13 +201,13 @@ static void run_clear(struct handover_run *run) {
 }
 
 int handover(struct context *context, struct bus *bus, const struct policy *policy, const struct keyset *keyset,
-             const struct consumers *consumers, bool urgent, int64_t now, struct handover_result *ret) {
+             const struct consumers *consumers, int64_t now, struct handover_result *ret) {
         _cleanup_(run_clear) struct handover_run run = {
                 .context = context,
                 .bus = bus,
                 .policy = policy,
                 .keyset = keyset,
-                .open = urgent || window_next(&policy->window, now) <= now,
+                .open = window_next(&policy->window, now) <= now,
                 .now = now,
                 .evidence.served = -EBADF,
         };

@@ -22,11 +22,11 @@ struct handover_result {
  * descriptor, or the end of the process, lets go of it. */
 int handover_lock(const struct tree *tree, const char *environment, const char *name, bool wait, int *ret_fd, char **ret_reason);
 
-/* Hands over to the stale consumers; call it with the lock, and in each pass, as it also forgets what is no problem any more. urgent: a key is
- * compromised; no window is waited for. What fails is logged (unit, result, what to do), and remembered for consumers_of() and
+/* Hands over to the stale consumers; call it with the lock, and in each pass, as it also forgets what is no problem any more. No window is
+ * waited for by a unit that has not loaded the last revocation. What fails is logged (unit, result, what to do), and remembered for consumers_of() and
  * handover_problem(). now is for the window and the memory. A negative errno only when the manager does not answer, or /run cannot be written. */
 int handover(struct context *context, struct bus *bus, const struct policy *policy, const struct keyset *keyset,
-             const struct consumers *consumers, bool urgent, int64_t now, struct handover_result *ret);
+             const struct consumers *consumers, int64_t now, struct handover_result *ret);
 
 /* Why the last handover to this unit failed, or what it waits for, in words, or NULL; to be freed. secret_name: "ENV/NAME". */
 char *handover_problem(const struct tree *tree, const char *secret_name, const char *unit);

@@ -53,6 +53,7 @@ int keyset_outline(const struct keyset *keyset, struct keyset **ret) {
         outline->generation = keyset->generation;
         outline->verify_generation = keyset->verify_generation;
         outline->sign_generation = keyset->sign_generation;
+        outline->revoke_generation = keyset->revoke_generation;
         outline->retired = keyset->retired;
         outline->clock = keyset->clock;
         *ret = outline;

@@ -57,6 +57,7 @@ struct keyset {
         uint64_t generation; /* of the stored file; grows with every commit; 0: never stored */
         uint64_t verify_generation; /* that in which the keys that verify last changed */
         uint64_t sign_generation;   /* that in which the active key last changed */
+        uint64_t revoke_generation; /* that in which a key was last revoked: who has an older one loaded is told in no window but now */
         char *policy;        /* the last good policy as canonical text (policy_format()), or NULL */
         char *previous;      /* the one before its algorithm was changed, while keys of that algorithm are left; or NULL */
         int64_t caches_until; /* until then verifiers may use sets fetched under an earlier, longer jwks_max_age; 0: no */

@@ -36,7 +36,7 @@ int lifecycle_revoke(struct keyset *keyset, const struct policy *policy, const c
                 if (r < 0)
                         return r;
         }
-        keyset->verify_generation = keyset->generation + 1;
+        keyset->verify_generation = keyset->revoke_generation = keyset->generation + 1;
         if (!signs)
                 return 0;
         keyset->sign_generation = keyset->generation + 1;
@@ -89,9 +89,13 @@ static void change_cryptoperiod(struct keyset *keyset, const struct policy *old,
                 active->times.deactivates = end;
 }
 
-static bool has_public_keys(const struct keyset *keyset) {
+/* Caches outlive the last public key; for how long by a clock that may have been set, its tombstone does not tell. */
+static bool has_had_public_keys(const struct keyset *keyset) {
         for (size_t i = 0; i < keyset->n_keys; i++)
                 if (!algorithm_is_symmetric(jwk_algorithm(keyset->keys[i].jwk)))
+                        return true;
+        for (size_t i = 0; i < keyset->n_destroyed; i++)
+                if (!algorithm_is_symmetric(keyset->destroyed[i].algorithm))
                         return true;
         return false;
 }
@@ -114,7 +118,7 @@ int lifecycle_adopt_policy(struct keyset *keyset, const struct policy *policy, c
         (void) lifecycle_keep_longer(keyset, policy_overlap(policy));
         if (old) {
                 /* Also of a secret that is symmetric now: a public set of an earlier algorithm may still be out. now is cut to a whole second. */
-                int64_t lead = has_public_keys(keyset) ? policy_prepublish(old) : lifecycle_lead(old), until = time_add(now, lead + 1);
+                int64_t lead = has_had_public_keys(keyset) ? policy_prepublish(old) : lifecycle_lead(old), until = time_add(now, lead + 1);
 
                 if (lead > lifecycle_lead(policy) && until > keyset->caches_until)
                         keyset->caches_until = until;

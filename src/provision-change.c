@@ -25,7 +25,7 @@ static int record(const struct run *run, enum audit_event event, const struct ke
         return r;
 }
 
-static int record_compromised(const struct run *run, const struct keyset *keyset, const char *kid) {
+int run_record_compromised(const struct run *run, const struct keyset *keyset, const char *kid) {
         int r = 0;
 
         for (size_t i = 0; r >= 0 && i < keyset->n_keys; i++) {
@@ -60,7 +60,7 @@ static int revoke_keys(struct run *run, struct item *item) {
                           item->keyset->name);
                 return -ENOENT;
         }
-        r = record_compromised(run, item->keyset, kid);
+        r = run_record_compromised(run, item->keyset, kid);
         if (r >= 0)
                 r = lifecycle_revoke(item->keyset, item->policy, kid, run->now, run_random(run));
         if (r == -ENOENT)
@@ -74,18 +74,17 @@ static int rollback(struct run *run, struct item *item) {
         const struct key *previous = keyset_previous(item->keyset);
         int r;
 
-        r = previous ? 0 : -ENOENT;
-        if (r < 0)
+        if (!previous) {
                 log_error("%s/%s: there is nothing to go back to: no earlier key lives any more", item->keyset->environment, item->keyset->name);
-        if (r >= 0)
-                r = record(run, AUDIT_ROLLED_BACK, item->keyset, jwk_kid(previous->jwk));
-        if (r < 0)
-                return r;
-        r = lifecycle_rollback(item->keyset, item->policy, run->now, run_random(run));
-        if (r == -EINVAL)
+                return -ENOENT;
+        }
+        if (jwk_algorithm(previous->jwk) != item->policy->algorithm) {
                 log_error("%s/%s: the previous key is an %s key and the policy says %s; change the policy back first", item->keyset->environment,
                           item->keyset->name, algorithm_info(jwk_algorithm(previous->jwk))->name, algorithm_info(item->policy->algorithm)->name);
-        return r;
+                return -EINVAL;
+        }
+        r = record(run, AUDIT_ROLLED_BACK, item->keyset, jwk_kid(previous->jwk));
+        return r < 0 ? r : lifecycle_rollback(item->keyset, item->policy, run->now, run_random(run));
 }
 
 static int import(struct run *run, struct item *item) {

@@ -86,6 +86,8 @@ void run_commit(struct run *run) {
                         continue;
                 }
                 run->n_stored_now++;
+                if (item->aside)
+                        log_info("%s/%s: the keys it had are kept in %s", item->keyset->environment, item->keyset->name, item->aside);
                 audit_committed(run, item);
                 item_publish(run, item);
         }
@@ -98,6 +100,16 @@ void item_stage(struct run *run, struct item *item) {
         int r;
 
         clock_stamp(&run->clock, &item->keyset->clock);
+        if (item->replaces) {
+                item->replaces = false;
+                r = store_set_aside(run->store, item->keyset->environment, item->keyset->name, &item->aside);
+                if (r < 0 && r != -ENOENT) {
+                        log_error("%s/%s: cannot set its stored keys aside: %s; nothing is changed", item->keyset->environment, item->keyset->name,
+                                  strerror(-r));
+                        item_give_up(run, item);
+                        return;
+                }
+        }
         r = store_stage(run->store, item->keyset, &reason);
         if (r < 0) {
                 log_error("%s/%s: %s", item->keyset->environment, item->keyset->name, reason ? reason : strerror(-r));

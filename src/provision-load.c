@@ -12,6 +12,8 @@
 void item_done(struct item *item) {
         keyset_free(item->keyset);
         item->keyset = NULL;
+        free(item->aside);
+        item->aside = NULL;
 }
 
 /* This secret does not go on in this run: whatever is published of it stays. */
@@ -23,6 +25,8 @@ void item_leave(struct run *run, struct item *item) {
 
 /* The same, for what is no fault of the policy. */
 void item_give_up(struct run *run, struct item *item) {
+        if (item->aside)
+                store_put_back(run->store, item->keyset->environment, item->keyset->name, item->aside);
         run->n_failed++;
         item_leave(run, item);
 }
@@ -61,20 +65,6 @@ static void refuse_store(struct run *run, struct item *item, const char *environ
         item_give_up(run, item);
 }
 
-/* Where the keys of a policy that cannot be read are: the only environment that has some under its name. */
-static const char *stored_environment(const struct run *run, const char *name) {
-        const char *environment = NULL;
-
-        for (size_t i = 0; i < run->n_stored; i++) {
-                if (strcmp(run->stored[i].name, name) != 0)
-                        continue;
-                if (environment)
-                        return NULL;
-                environment = run->stored[i].environment;
-        }
-        return environment;
-}
-
 /* A new set for a secret that has none, or whose file was just set aside. */
 static int begin_keyset(struct item *item, const char *environment, uint64_t after_generation) {
         int r;
@@ -86,20 +76,15 @@ static int begin_keyset(struct item *item, const char *environment, uint64_t aft
         return 0;
 }
 
+/* The stored file is set aside when its successor is to be stored. */
 static int replace_keyset(struct run *run, struct item *item, const char *environment, uint64_t seen) {
-        _cleanup_free_ char *aside = NULL;
         uint64_t stored = 0;
         int r;
 
-        (void) store_peek_generation(run->store, environment, item->written->name, &stored);
-        r = store_set_aside(run->store, environment, item->written->name, &aside);
-        if (r < 0 && r != -ENOENT) {
-                log_error("%s/%s: cannot set its stored keys aside: %s", environment, item->written->name, strerror(-r));
-                item_give_up(run, item);
-                return r;
-        }
-        if (aside)
-                log_info("%s/%s: the keys it had are kept in %s", environment, item->written->name, aside);
+        r = store_peek_generation(run->store, environment, item->written->name, &stored);
+        item->replaces = r != -ENOENT;
+        if (r < 0 && item->replaces)
+                stored = 1; /* at least */
         return begin_keyset(item, environment, stored > seen ? stored : seen);
 }
 
@@ -177,7 +162,7 @@ static int use_last_good(struct run *run, struct item *item) {
 /* A policy that cannot be run as it is written goes on as it last worked. */
 int item_load(struct run *run, struct item *item) {
         const char *environment = item->written->valid ? item->written->environment :
-                                                         stored_environment(run, item->written->name);
+                                                         store_latest_environment(run->store, run->stored, run->n_stored, item->written->name);
         int r;
 
         if (!item->written->valid)

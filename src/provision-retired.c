@@ -37,7 +37,18 @@ static int destroy_now(struct run *run, struct keyset *keyset) {
         return 0;
 }
 
-/* 1: the set was changed. */
+static int revoke_keys(const struct run *run, struct keyset *keyset, const char *kid) {
+        int r = 0;
+
+        if (kid ? !keyset_find(keyset, kid) : keyset->n_keys == 0) {
+                log_error("%s/%s: it has no such key", keyset->environment, keyset->name);
+                return -ENOENT;
+        }
+        r = run_record_compromised(run, keyset, kid);
+        return r < 0 ? r : lifecycle_revoke(keyset, NULL, kid, run->now, 0);
+}
+
+/* 1: the set was changed. A negative errno after logging. */
 static int change(struct run *run, struct keyset *keyset) {
         const struct change *change = run->options->change;
         int r;
@@ -52,12 +63,10 @@ static int change(struct run *run, struct keyset *keyset) {
                 r = change->now ? destroy_now(run, keyset) : 0;
                 return r < 0 ? r : 1;
         case CHANGE_REVOKE:
-                r = lifecycle_revoke(keyset, NULL, change->kid, run->now, 0);
-                if (r == -ENOENT)
-                        log_error("%s/%s: it has no such key", keyset->environment, keyset->name);
+                r = revoke_keys(run, keyset, change->kid);
                 return r < 0 ? r : 1;
         default:
-                log_error("%s: its policy was removed", keyset->name);
+                log_error("%s: its policy was removed; put it back first", keyset->name);
                 return -ENOENT;
         }
 }
@@ -112,6 +121,7 @@ static int retire(struct run *run, struct keyset *keyset, char **ret_reason) {
                 if (keyset->retired == TIME_NEVER && last && last->on_removal == ON_REMOVAL_DESTROY)
                         keyset->destroy = true;
                 r = change(run, keyset);
+                run->change_failed |= r < 0;
         }
         if (r < 0)
                 return r;
@@ -141,7 +151,8 @@ void run_retire(struct run *run) {
                 if (r >= 0)
                         r = retire(run, keyset, &reason);
                 if (r < 0) {
-                        log_warning("%s/%s has no policy any more, and %s", stored->environment, stored->name, reason ? reason : strerror(-r));
+                        if (!run->change_failed)
+                                log_warning("%s/%s has no policy any more, and %s", stored->environment, stored->name, reason ? reason : strerror(-r));
                         (void) publication_keep(run->publication, stored->name);
                         run->change_failed |= run->options->change != NULL;
                 }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "progress.h"
 #include "provision-run.h"
 
 static void unlock_store(struct run *run) {
@@ -65,12 +66,18 @@ static void store_key(struct run *run, struct item *item, struct jwk *jwk) {
 
 static int make_all(struct run *run, struct keygen *keygen) {
         struct jwk *jwk;
-        size_t index;
+        size_t index, n = 0;
         int r, error;
 
-        while (keygen_next(keygen, &index, &jwk, &error) > 0) {
-                struct item *item = run->rsa[index];
+        for (;;) {
+                struct item *item;
 
+                progress_wait("Making RSA keys: %zu of %zu", n++, run->n_rsa);
+                r = keygen_next(keygen, &index, &jwk, &error);
+                progress_wait_end();
+                if (r <= 0)
+                        break;
+                item = run->rsa[index];
                 if (error < 0) {
                         log_error("%s: OpenSSL cannot make an RSA key: %s", item->written->file, strerror(-error));
                         item_give_up(run, item);

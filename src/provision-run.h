@@ -28,6 +28,8 @@ struct item {
         struct key_times times;      /* of the key to make */
         struct keyset *outline;      /* what was published, without its keys: for the handover; NULL: it was given up or left */
         struct lifecycle_result result;
+        bool replaces;               /* the stored file, which is to be set aside */
+        char *aside;                 /* owned: where that is kept */
         bool store_again;            /* even if the policy was not edited */
         bool keep_keyset;            /* after it is published too: a key is still to be made */
         bool waits;                  /* for evidence, or for another try */
@@ -105,6 +107,9 @@ int run_record_events(struct run *run, const struct keyset *keyset, const struct
 
 /* provision-change.c: what the command decides, if any. 1: the set was changed; a negative errno after logging, or -ENOMEM. */
 int item_change(struct run *run, struct item *item);
+
+/* The same of a secret whose policy was removed: puts on record that the key kid, or with NULL every key, is compromised. A negative errno after logging. */
+int run_record_compromised(const struct run *run, const struct keyset *keyset, const char *kid);
 
 /* provision-retired.c: secrets whose policy was removed. Logs and counts what fails. */
 void run_retire(struct run *run);

@@ -41,7 +41,6 @@ struct provision_options {
         char **names;        /* these secrets only; none: all */
         size_t n_names;
         struct change *change; /* to each of names; NULL: none */
-        bool urgent;         /* with rotate(): units are not handed over in their window but now */
 };
 
 /* Logs what it does and what is wrong. Returns an exit status (see context.h). */

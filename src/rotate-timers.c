@@ -93,6 +93,11 @@ static int64_t next_window(const struct run *run, const struct policy *policy, i
         return opens > run->now && opens < next ? opens : next;
 }
 
+/* Another run has stored it since this one looked, and knows better what comes next. */
+static bool is_outrun(const struct run *run, const struct item *item) {
+        return item->outline && publication_generation(run->publication, item->outline) > item->outline->generation;
+}
+
 /* What could be neither stored nor published is tried again as well. */
 static int arm_item(const struct timers *timers, const struct item *item) {
         const struct policy *policy = item->policy ? item->policy : item->written;
@@ -103,6 +108,8 @@ static int arm_item(const struct timers *timers, const struct item *item) {
                 next = next_window(timers->run, policy, next);
         if (!policy->environment)
                 return 0; /* a policy that has never worked: its next edit is followed by a run */
+        if (is_outrun(timers->run, item))
+                return 0;
         return arm(timers, policy->environment, policy->name, next_look(timers->run, policy->environment, policy->name, next, waits));
 }
 

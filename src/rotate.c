@@ -6,14 +6,17 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "handover.h"
 #include "handover-memory.h"
 #include "log.h"
+#include "paths.h"
 #include "progress.h"
 #include "provision-run.h"
 
 #define PASSES_MAX 20 /* a rotation has five steps */
+#define WANTED_MAX 64 /* bytes of PATH_ROTATE_WANTED: a time and a pid */
 
 /* What is not published for it would be refused: a restart would only take it down. */
 static void drop_unpublished(const struct run *run, struct consumers *consumers) {
@@ -64,7 +67,12 @@ static int hand_over(struct run *run, struct item *item) {
         drop_unpublished(run, &consumers);
         if (!has_work(run, item, &consumers))
                 return 0;
-        r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, run->options->n_names > 0, &lock, &reason);
+        r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, false, &lock, &reason);
+        if (r == -EAGAIN && run->options->n_names > 0) {
+                progress_wait("waiting: %s", reason);
+                r = handover_lock(run->context->tree, item->outline->environment, item->outline->name, true, &lock, &reason);
+                progress_wait_end();
+        }
         if (r == -EAGAIN) {
                 log_info("%s/%s: %s", item->outline->environment, item->outline->name, reason);
                 item->waits = true;
@@ -75,7 +83,7 @@ static int hand_over(struct run *run, struct item *item) {
                 run->n_failed++;
                 return 0;
         }
-        r = handover(run->context, run->bus, item->policy, item->outline, &consumers, run->options->urgent, run->now, &result);
+        r = handover(run->context, run->bus, item->policy, item->outline, &consumers, run->now, &result);
         if (r < 0)
                 return r;
         run->n_held_up += result.n_failed > 0;
@@ -158,9 +166,67 @@ static bool hand_over_all(struct run *run, struct held_up *held_up) {
         return done;
 }
 
+/* The view is there: timers were armed by it. */
+static void forget_units(const struct run *run) {
+        int r = run->view ? consumers_view_sweep(run->view) : 0;
+
+        if (r < 0)
+                log_warning("cannot remove records from " PATH_SERVED ": %s", strerror(-r));
+}
+
+/* What provision() has last left there. NULL: nothing, or nothing that can be read. */
+static char *read_wanted(const struct context *context) {
+        char *text;
+
+        if (!context_is_host(context) || tree_read_file(context->tree, PATH_ROTATE_WANTED, WANTED_MAX, &text, NULL) < 0)
+                return NULL;
+        return text;
+}
+
+/* Was a sweep asked for since? The start that this means is lost where it is keyrota-rotate.service that runs here. */
+static bool is_wanted_again(const struct context *context, const char *before) {
+        _cleanup_free_ char *now = read_wanted(context);
+
+        return now && (!before || strcmp(before, now) != 0);
+}
+
+static void tell_time(const char *environment, const char *name, const char *what, int64_t when) {
+        time_t t = (time_t) when;
+        char text[64];
+        struct tm tm;
+
+        if (when != TIME_NEVER && localtime_r(&t, &tm) && strftime(text, sizeof(text), "%F %T %Z", &tm) > 0)
+                log_info("%s/%s: %s at %s; keyrota plan %s shows what is to come", environment, name, what, text, name);
+}
+
+/* Who has given a command is told what it waits for now. */
+static void tell_next(const struct run *run) {
+        for (size_t i = 0; i < run->policies->n_policies; i++) {
+                const struct item *item = &run->items[i];
+
+                if (!item->outline)
+                        continue;
+                if (item->waits || item->result.wait != LIFECYCLE_WAIT_NOBODY)
+                        log_info("%s/%s: the next step waits for services; keyrota status %s names them", item->outline->environment,
+                                 item->outline->name, item->outline->name);
+                else
+                        tell_time(item->outline->environment, item->outline->name, "the next step comes", item->result.next);
+        }
+        for (size_t i = 0; i < run->n_retired; i++) {
+                const struct due *due = &run->retired[i];
+
+                if (due->waits)
+                        log_info("%s/%s: its keys are destroyed when no service runs with them and no token can be out any more", due->environment,
+                                 due->name);
+                else
+                        tell_time(due->environment, due->name, "its keys are destroyed", due->when);
+        }
+}
+
 /* Each pass reads the policies anew, as they may have been edited while services were restarted. Positive: another is due. */
 static int rotate_once(struct context *context, const struct provision_options *options, unsigned pass, struct held_up *held_up, int *ret_status) {
         _cleanup_(run_clear) struct run run = { .context = context, .options = options, .n_passes = pass };
+        _cleanup_free_ char *wanted = read_wanted(context);
         bool more = false, done;
         int r;
 
@@ -173,10 +239,15 @@ static int rotate_once(struct context *context, const struct provision_options *
         *ret_status = run_status(&run);
         if ((run.n_stored_now > 0 || done || more) && pass < PASSES_MAX)
                 return 1;
+        if (options->change && !run.change_failed)
+                tell_next(&run);
         r = run_arm_timers(&run);
         if (r < 0 && *ret_status == EXIT_SUCCESS)
                 *ret_status = EXIT_FAILURE;
-        return 0;
+        if (options->n_names > 0)
+                return 0;
+        forget_units(&run);
+        return pass < PASSES_MAX && is_wanted_again(context, wanted);
 }
 
 int rotate(struct context *context, const struct provision_options *options) {

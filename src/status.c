@@ -72,6 +72,7 @@ void status_free(struct status *status) {
                 consumers_clear(&secret->consumers);
                 keyset_free(secret->keyset);
                 free(secret->published);
+                free(secret->elsewhere);
                 free_problems(secret->problems, secret->n_problems);
                 free(secret->environment);
                 free(secret->name);
@@ -134,35 +135,49 @@ static int open_sources(const struct context *context, struct status *status, st
         return r < 0 ? status_problem(status, "the kernel keyring cannot be opened: %s", strerror(-r)) : 0;
 }
 
-/* The environments under which a secret without a readable policy has keys. */
-static const char *stored_environment(const struct sources *sources, const char *name) {
-        for (size_t i = 0; i < sources->n_stored; i++)
-                if (strcmp(sources->stored[i].name, name) == 0)
-                        return sources->stored[i].environment;
-        return NULL;
+static const char *latest_environment(const struct sources *sources, const char *name) {
+        return sources->store ? store_latest_environment(sources->store, sources->stored, sources->n_stored, name) : NULL;
+}
+
+/* The generation of the entry, 0 when there is none of this secret. */
+static uint64_t published_generation(const struct sources *sources, const struct status_secret *secret, const char *description) {
+        struct keyring_header header;
+        char name[PUBLISH_SECRET_MAX];
+
+        if (!sources->has_ring || keyring_read(sources->ring, description, &header, NULL) < 0 ||
+            strcmp(header.secret, publish_secret_name(secret->environment, secret->name, name)) != 0)
+                return 0;
+        return header.generation;
+}
+
+static int miss_keys(const struct sources *sources, struct status_secret *secret) {
+        char description[KEYRING_DESCRIPTION_MAX];
+        const char *elsewhere = latest_environment(sources, secret->name);
+
+        (void) snprintf(description, sizeof(description), "secret:%s/%s/%s", secret->environment, secret->name, use_to_string(USE_VERIFY));
+        secret->unreadable = published_generation(sources, secret, description) > 0;
+        if (secret->unreadable)
+                return secret_problem(secret, "its stored file is gone, though it is in use: restore it from a backup, or make new keys with "
+                                      "keyrota provision --replace=%s", secret->name);
+        secret->elsewhere = elsewhere ? strdup(elsewhere) : NULL;
+        if (elsewhere && !secret->elsewhere)
+                return -ENOMEM;
+        return secret_problem(secret, "has no key yet: run keyrota provision");
 }
 
 static int read_keys(struct sources *sources, struct status_secret *secret) {
         _cleanup_free_ char *reason = NULL;
         int r;
 
-        if (!sources->store || !sources->kek || !secret->environment)
+        if (!sources->store || !sources->kek || !secret->environment) {
+                secret->unreadable = !sources->store || sources->n_stored > 0;
                 return 0;
+        }
         r = store_load(sources->store, secret->environment, secret->name, &secret->keyset, &reason);
         if (r == -ENOENT)
-                return secret_problem(secret, "has no key yet: run keyrota provision");
+                return miss_keys(sources, secret);
+        secret->unreadable = r < 0;
         return r < 0 ? secret_problem(secret, "%s", reason ? reason : strerror(-r)) : 0;
-}
-
-/* The generation of the entry, 0 when there is none of this secret. */
-static uint64_t published_generation(const struct sources *sources, const struct keyset *keyset, const char *description) {
-        struct keyring_header header;
-        char name[PUBLISH_SECRET_MAX];
-
-        if (keyring_read(sources->ring, description, &header, NULL) < 0 ||
-            strcmp(header.secret, publish_secret_name(keyset->environment, keyset->name, name)) != 0)
-                return 0;
-        return header.generation;
 }
 
 static int compare_deliveries(const struct sources *sources, struct status_secret *secret) {
@@ -182,7 +197,7 @@ static int compare_deliveries(const struct sources *sources, struct status_secre
                         continue;
                 }
                 (void) snprintf(description, sizeof(description), "unit:%s/%s", delivery->unit, delivery->credential);
-                generation = published_generation(sources, secret->keyset, description);
+                generation = published_generation(sources, secret, description);
                 secret->published[i] = generation == secret->keyset->generation;
                 if (secret->published[i])
                         continue;
@@ -254,7 +269,7 @@ static int look_at_policy(const struct context *context, struct status *status, 
         const char *environment;
         int r;
 
-        environment = policy->valid ? policy->environment : stored_environment(sources, policy->name);
+        environment = policy->valid ? policy->environment : latest_environment(sources, policy->name);
         secret->name = strdup(policy->name);
         secret->environment = environment ? strdup(environment) : NULL;
         if (!secret->name || (environment && !secret->environment))
@@ -358,4 +373,11 @@ int status_read(struct context *context, struct status **ret) {
                 return r;
         *ret = TAKE_PTR(status);
         return 0;
+}
+
+const struct status_secret *status_find(const struct status *status, const char *name) {
+        for (size_t i = 0; i < status->n_secrets; i++)
+                if (strcmp(status->secrets[i].name, name) == 0)
+                        return &status->secrets[i];
+        return NULL;
 }

@@ -18,6 +18,8 @@ struct status_secret {
         char *name;
         const struct policy *policy;    /* as written, perhaps broken; NULL: its policy was removed */
         struct keyset *keyset;          /* NULL: no keys, or they cannot be read */
+        bool unreadable;                /* it has stored keys, or had, that cannot be read; the problems say why */
+        char *elsewhere;                /* of a policy without keys in its environment: another one in which it has some; or NULL */
         struct lifecycle_result result; /* what a run would do now, of a policy that is in force and has keys */
         struct consumers consumers;     /* that run on this host */
         bool *published;                /* for each delivery of the policy: is it in the keyring, of this generation? */
@@ -37,6 +39,8 @@ struct status {
 
 /* A negative errno only when nothing could be found out. */
 int status_read(struct context *context, struct status **ret);
+/* The secret of this name (of one that is retired in several environments, the first); NULL: there is none. */
+const struct status_secret *status_find(const struct status *status, const char *name);
 void status_free(struct status *status);
 DEFINE_CLEANUP(struct status *, status_free);
 

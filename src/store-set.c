@@ -132,6 +132,8 @@ static int encode_state(const struct keyset *keyset, json_t *set) {
                 r = set_member(set, "verify_generation", json_integer((json_int_t) keyset->verify_generation));
         if (r >= 0)
                 r = set_member(set, "sign_generation", json_integer((json_int_t) keyset->sign_generation));
+        if (r >= 0 && keyset->revoke_generation > 0)
+                r = set_member(set, "revoke_generation", json_integer((json_int_t) keyset->revoke_generation));
         if (r >= 0 && keyset->caches_until > 0)
                 r = set_member(set, "caches_until", json_integer(keyset->caches_until));
         if (r >= 0 && keyset->retired != TIME_NEVER)
@@ -262,7 +264,7 @@ static int copy_text(const char *text, char **ret) {
 int store_set_decode(const struct secret *text, const char *environment, const char *name,
                      struct keyset **ret, char **ret_reason) {
         json_t *keys = NULL, *destroyed = NULL, *clock = NULL;
-        json_int_t verify_generation = 0, sign_generation = 0, caches_until = 0, retired = TIME_NEVER;
+        json_int_t verify_generation = 0, sign_generation = 0, revoke_generation = 0, caches_until = 0, retired = TIME_NEVER;
         _cleanup_(keyset_freep) struct keyset *keyset = NULL;
         const char *policy = NULL, *previous = NULL;
         _cleanup_(json_freep) json_t *set = NULL;
@@ -272,11 +274,11 @@ int store_set_decode(const struct secret *text, const char *environment, const c
         if (!set)
                 return reason_set(-EBADMSG, ret_reason, "it is no JSON");
         /* A member more is one that a newer version put there, and that writing the set again would lose. */
-        if (json_unpack(set, "{s:o, s:o, s?o, s?I, s?I, s?I, s?I, s?b, s?s, s?s !}", "keys", &keys, "destroyed", &destroyed,
+        if (json_unpack(set, "{s:o, s:o, s?o, s?I, s?I, s?I, s?I, s?I, s?b, s?s, s?s !}", "keys", &keys, "destroyed", &destroyed,
                         "clock", &clock, "verify_generation", &verify_generation, "sign_generation", &sign_generation,
-                        "caches_until", &caches_until, "retired", &retired, "destroy", &destroy, "policy", &policy,
-                        "previous", &previous) < 0 ||
-            !json_is_array(keys) || !json_is_array(destroyed) || verify_generation < 0 || sign_generation < 0)
+                        "revoke_generation", &revoke_generation, "caches_until", &caches_until, "retired", &retired, "destroy", &destroy,
+                        "policy", &policy, "previous", &previous) < 0 ||
+            !json_is_array(keys) || !json_is_array(destroyed) || verify_generation < 0 || sign_generation < 0 || revoke_generation < 0)
                 return reason_set(-EBADMSG, ret_reason, "it is no key set of this version of keyrota");
 
         r = keyset_new(environment, name, &keyset);
@@ -284,6 +286,7 @@ int store_set_decode(const struct secret *text, const char *environment, const c
                 return r;
         keyset->verify_generation = (uint64_t) verify_generation;
         keyset->sign_generation = (uint64_t) sign_generation;
+        keyset->revoke_generation = (uint64_t) revoke_generation;
         keyset->caches_until = caches_until;
         keyset->retired = retired;
         keyset->destroy = destroy;

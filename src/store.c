@@ -309,6 +309,25 @@ int store_load(struct store *store, const char *environment, const char *name, s
         return 0;
 }
 
+const char *store_latest_environment(struct store *store, const struct store_name *names, size_t n, const char *name) {
+        const char *latest = NULL;
+        int64_t when = INT64_MIN;
+
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+
+                if (strcmp(names[i].name, name) != 0)
+                        continue;
+                if (store_load(store, names[i].environment, name, &keyset, NULL) >= 0 && keyset->clock.now > when) {
+                        when = keyset->clock.now;
+                        latest = names[i].environment;
+                }
+                if (!latest)
+                        latest = names[i].environment;
+        }
+        return latest;
+}
+
 int store_verify(struct store *store, const char *environment, const char *name, char **ret_reason) {
         _cleanup_(secret_freep) struct secret *plaintext = NULL;
         struct jwe_header header;
@@ -332,6 +351,27 @@ int store_peek_generation(struct store *store, const char *environment, const ch
         return 0;
 }
 
+/* A second name, so that a run that is killed before there is a new file leaves the old one where it was. */
+static int name_aside(int folder, const char *file, const char *aside) {
+        if (linkat(folder, file, folder, aside, 0) == 0)
+                return 0;
+        if (errno != EPERM) /* a folder, or another's file and no capability */
+                return -errno;
+        return renameat2(folder, file, folder, aside, RENAME_NOREPLACE) < 0 ? -errno : 0;
+}
+
+/* Not where something else has its name: then it is what was to be kept. */
+static void put_back(int folder, const char *file, const char *aside) {
+        struct stat before, now;
+
+        if (fstatat(folder, aside, &before, AT_SYMLINK_NOFOLLOW) < 0)
+                return;
+        if (fstatat(folder, file, &now, AT_SYMLINK_NOFOLLOW) < 0)
+                (void) renameat2(folder, aside, folder, file, RENAME_NOREPLACE);
+        else if (now.st_dev == before.st_dev && now.st_ino == before.st_ino)
+                (void) unlinkat(folder, aside, 0);
+}
+
 int store_set_aside(struct store *store, const char *environment, const char *name, char **ret_path) {
         char file[STORE_NAME_MAX], aside[STORE_NAME_MAX + 48], when[32];
         time_t now = time(NULL);
@@ -351,12 +391,22 @@ int store_set_aside(struct store *store, const char *environment, const char *na
         for (unsigned i = 1;; i++) {
                 (void) snprintf(aside, sizeof(aside), i == 1 ? "%s" STORE_ASIDE "%s" : "%s" STORE_ASIDE "%s-%u", file,
                                 when, i);
-                if (renameat2(folder->fd, file, folder->fd, aside, RENAME_NOREPLACE) == 0)
+                r = name_aside(folder->fd, file, aside);
+                if (r >= 0)
                         break;
-                if (errno != EEXIST || i == ASIDE_ATTEMPTS)
-                        return -errno;
+                if (r != -EEXIST || i == ASIDE_ATTEMPTS)
+                        return r;
         }
-        if (fsync(folder->fd) < 0)
-                return -errno;
-        return store_path(store, environment, aside, ret_path);
+        r = fsync(folder->fd) < 0 ? -errno : store_path(store, environment, aside, ret_path);
+        if (r < 0)
+                put_back(folder->fd, file, aside);
+        return r;
+}
+
+void store_put_back(struct store *store, const char *environment, const char *name, const char *path) {
+        char file[STORE_NAME_MAX];
+        struct folder *folder;
+
+        if (store_folder(store, environment, false, &folder, NULL) >= 0)
+                put_back(folder->fd, store_file_name(name, file), strrchr(path, '/') + 1);
 }

@@ -61,8 +61,11 @@ int store_survey(struct store *store, size_t *ret_n, char **ret_example, char **
 /* Makes durable what any earlier run has written and renamed. */
 int store_sync(struct store *store, char **ret_reason);
 
-/* Moves a file that was refused aside to NAME.jwe.refused-UTC, durably; *ret_path names it. */
+/* Keeps a stored file, whatever it is, as NAME.jwe.refused-UTC, durably, before another takes its place; until then it has its own name too (what cannot
+ * have two, a folder, has lost it). *ret_path names it. */
 int store_set_aside(struct store *store, const char *environment, const char *name, char **ret_path);
+/* Nothing has taken its place: only its own name is left. path: *ret_path of store_set_aside(). */
+void store_put_back(struct store *store, const char *environment, const char *name, const char *path);
 
 /* Every (environment, name) that has a file, sorted. Frees with store_names_free(). */
 struct store_name {
@@ -71,5 +74,9 @@ struct store_name {
 };
 int store_list(struct store *store, struct store_name **ret, size_t *ret_n);
 void store_names_free(struct store_name *names, size_t n);
+
+/* In which of the environments that have keys of this name they were stored last: the one it was run in, also where its policy cannot be read. names: of
+ * store_list(); NULL: in none. What cannot be opened counts as stored before all that can be. */
+const char *store_latest_environment(struct store *store, const struct store_name *names, size_t n, const char *name);
 
 #endif

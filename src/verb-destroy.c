@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* keyrota destroy: the end of a secret whose policy was removed. */
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "change.h"
 #include "log.h"
+#include "status.h"
 
 static void print_help(void) {
         (void) puts("keyrota destroy [OPTION...] NAME\n"
@@ -20,6 +23,40 @@ static void print_help(void) {
                     "  -h, --help    Show this help\n"
                     "\n"
                     "Exit status: 0 done or on its way, 1 something failed, or it was not wanted, 2 usage.");
+}
+
+static void say_what_goes(const struct status_secret *secret) {
+        for (size_t i = 0; secret->keyset && i < secret->keyset->n_keys; i++) {
+                const struct key *key = &secret->keyset->keys[i];
+
+                log_warning("%s/%s: key %s (%s) is destroyed, and tokens signed with it are rejected from now on", secret->environment, secret->name,
+                            jwk_kid(key->jwk), key_state_to_string(key_state(secret->keyset, key)));
+        }
+}
+
+static int explain(struct context *context, const char *name) {
+        _cleanup_(status_freep) struct status *status = NULL;
+        const struct status_secret *secret;
+        int r;
+
+        r = status_read(context, &status);
+        if (r < 0) {
+                log_error("cannot find out what is there: %s", strerror(-r));
+                return r;
+        }
+        secret = status_find(status, name);
+        if (!secret) {
+                log_error("%s: there is no secret of that name; keyrota status lists them", name);
+                return -ENOENT;
+        }
+        if (secret->policy) {
+                log_error("%s: it has a policy; remove %s first, then its keys can be destroyed", name, secret->policy->file);
+                return -EBUSY;
+        }
+        for (size_t i = 0; i < status->n_secrets; i++)
+                if (strcmp(status->secrets[i].name, name) == 0)
+                        say_what_goes(&status->secrets[i]);
+        return 0;
 }
 
 int verb_destroy(struct context *context, int argc, char *argv[]) {
@@ -52,10 +89,7 @@ int verb_destroy(struct context *context, int argc, char *argv[]) {
                 log_error("destroy takes the name of one secret; keyrota status lists them");
                 return EXIT_USAGE;
         }
-        if (change.now) {
-                log_warning("%s: every key of it is destroyed, and tokens signed with them are rejected from now on", argv[optind]);
-                if (!change_is_wanted(yes, "destroy --now"))
-                        return EXIT_FAILURE;
-        }
-        return change_secret(context, argv[optind], &change, false);
+        if (change.now && (explain(context, argv[optind]) < 0 || !change_is_wanted(yes, "destroy --now")))
+                return EXIT_FAILURE;
+        return change_secret(context, argv[optind], &change);
 }

@@ -27,7 +27,10 @@ static void print_help(void) {
                     "  --kid=KID         Name the key so. Default: as the JWK says, else its thumbprint, or at\n"
                     "                    random for a symmetric key\n"
                     "  --replace         Even if the secret has keys: they are set aside and verify no more\n"
-                    "  -h, --help        Show this help");
+                    "  -h, --help        Show this help\n"
+                    "\n"
+                    "Exit status: 0 done, 1 something failed, 2 usage, 75 a service could not be told yet and is tried\n"
+                    "again, 78 a policy is wrong.");
 }
 
 struct request {

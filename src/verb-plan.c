@@ -84,24 +84,42 @@ static int print_plan(const struct policy *policy, const struct keyset *keyset, 
         return 0;
 }
 
-static bool has_line(const char *text, const char *line, size_t size) {
+/* Is there this line in the section of that name? */
+static bool has_line(const char *text, const char *section, size_t section_size, const char *line, size_t size) {
+        bool inside = section_size == 0;
+
         while (*text) {
                 size_t n = strcspn(text, "\n");
 
-                if (n == size && memcmp(text, line, size) == 0)
+                if (*text == '[')
+                        inside = n == section_size && memcmp(text, section, n) == 0;
+                if (inside && n == size && memcmp(text, line, size) == 0)
                         return true;
                 text += n + (text[n] != '\0');
         }
         return false;
 }
 
-/* The lines of text that other has not. */
+/* The lines of text that other has not, below the name of their section. */
 static void print_difference(const char *text, const char *other, char sign) {
+        const char *section = NULL;
+        size_t section_size = 0;
+        bool named = true;
+
         while (*text) {
                 size_t n = strcspn(text, "\n");
 
-                if (n > 0 && !has_line(other, text, n))
+                if (*text == '[') {
+                        section = text;
+                        section_size = n;
+                        named = false;
+                }
+                if (n > 0 && !has_line(other, section, section_size, text, n)) {
+                        if (!named && text != section)
+                                (void) printf("      %.*s\n", (int) section_size, section);
                         (void) printf("    %c %.*s\n", sign, (int) n, text);
+                        named = true;
+                }
                 text += n + (text[n] != '\0');
         }
 }
@@ -131,14 +149,39 @@ static int print_edit(const struct status_secret *secret, int64_t now) {
         return r;
 }
 
+/* A policy that is wrong goes on as it last worked. */
+static int print_last_good(const struct status_secret *secret, int64_t now) {
+        _cleanup_(policy_freep) struct policy *last = NULL;
+        struct diagnostics diagnostics = {};
+        int r;
+
+        (void) printf("  %s\n", secret->policy->error ? secret->policy->error : "its policy is wrong; see keyrota check");
+        if (!secret->keyset || !secret->keyset->policy)
+                return 0;
+        r = policy_parse_text(secret->name, secret->keyset->policy, &last, &diagnostics);
+        diagnostics_clear(&diagnostics);
+        if (r < 0)
+                return r == -EBADMSG ? 0 : r;
+        (void) puts("  goes on as it last worked:");
+        return print_plan(last, secret->keyset, now);
+}
+
+/* 1: what will come cannot be told. */
 static int print_secret(const struct status *status, const struct status_secret *secret) {
         int r = 0;
 
         (void) printf("%s/%s\n", secret->environment ? secret->environment : "-", secret->name);
-        if (secret->policy && !secret->policy->valid) {
-                (void) printf("  %s\n", secret->policy->error ? secret->policy->error : "its policy is wrong; see keyrota check");
-                return 0;
+        if (secret->unreadable) {
+                for (size_t i = 0; i < secret->n_problems; i++)
+                        (void) printf("  %s\n", secret->problems[i]);
+                (void) puts("  nothing comes of itself, as its stored keys cannot be read");
+                return 1;
         }
+        if (secret->policy && !secret->policy->valid)
+                return print_last_good(secret, status->clock.now);
+        if (secret->elsewhere)
+                (void) printf("  has keys in %s, which are used no more from the next run on: tokens signed with them are rejected then\n",
+                              secret->elsewhere);
         if (secret->policy)
                 r = print_edit(secret, status->clock.now);
         else if (!secret->keyset)
@@ -173,6 +216,7 @@ static int check_names(const struct status *status, char *const names[], int n) 
 int verb_plan(struct context *context, int argc, char *argv[]) {
         static const struct option options[] = { { "help", no_argument, NULL, 'h' }, {} };
         _cleanup_(status_freep) struct status *status = NULL;
+        bool unreadable = false;
         int c, r;
 
         while ((c = getopt_long(argc, argv, "h", options, NULL)) >= 0) {
@@ -196,6 +240,9 @@ int verb_plan(struct context *context, int argc, char *argv[]) {
                         log_error("%s: cannot plan: %s", status->secrets[i].name, strerror(-r));
                         return EXIT_FAILURE;
                 }
+                unreadable |= r > 0;
         }
-        return EXIT_SUCCESS;
+        for (size_t i = 0; unreadable && i < status->n_problems; i++)
+                log_error("%s", status->problems[i]);
+        return unreadable ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -25,14 +25,8 @@ static void print_help(void) {
                     "  -y, --yes     Do not ask\n"
                     "  -h, --help    Show this help\n"
                     "\n"
-                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage.");
-}
-
-static const struct status_secret *find_secret(const struct status *status, const char *name) {
-        for (size_t i = 0; i < status->n_secrets; i++)
-                if (strcmp(status->secrets[i].name, name) == 0)
-                        return &status->secrets[i];
-        return NULL;
+                    "Exit status: 0 done, 1 something failed, or it was not wanted, 2 usage, 75 a service could not be told\n"
+                    "yet and is tried again, 78 a policy is wrong.");
 }
 
 static void say_what_breaks(const struct status_secret *secret, const char *kid) {
@@ -56,9 +50,13 @@ static void say_what_breaks(const struct status_secret *secret, const char *kid)
                 log_warning("verifiers on other hosts may accept them, and may reject the tokens of a new key, for another %s (jwks_max_age)",
                             timespan_format(policy->jwks_max_age, cached));
         for (size_t i = 0; i < policy->n_deliveries; i++) {
+                const struct delivery *delivery = &policy->deliveries[i];
                 char on_change[ON_CHANGE_TEXT_MAX];
 
-                log_warning("%s: %s now", policy->deliveries[i].unit, on_change_to_string(&policy->deliveries[i], on_change));
+                if (delivery->on_change != ON_CHANGE_NONE)
+                        log_warning("%s: %s now", delivery->unit, on_change_to_string(delivery, on_change));
+                else if (delivery->credential)
+                        log_warning("%s: goes on with what it has until you restart it", delivery->unit);
         }
 }
 
@@ -72,7 +70,7 @@ static int explain(struct context *context, const char *name, const char *kid) {
                 log_error("cannot find out what is there: %s", strerror(-r));
                 return r;
         }
-        secret = find_secret(status, name);
+        secret = status_find(status, name);
         if (!secret || !secret->keyset || secret->keyset->n_keys == 0) {
                 log_error("%s: there is no such secret, or it has no key; keyrota status lists them", name);
                 return -ENOENT;
@@ -113,5 +111,5 @@ int verb_revoke(struct context *context, int argc, char *argv[]) {
         change.kid = argc - optind == 2 ? argv[optind + 1] : NULL;
         if (explain(context, argv[optind], change.kid) < 0 || !change_is_wanted(yes, "revoke"))
                 return EXIT_FAILURE;
-        return change_secret(context, argv[optind], &change, true);
+        return change_secret(context, argv[optind], &change);
 }

@@ -18,7 +18,8 @@ static void print_help(void) {
                     "Options:\n"
                     "  -h, --help    Show this help\n"
                     "\n"
-                    "Exit status: 0 done, 1 there is nothing to go back to, or something failed, 2 usage.");
+                    "Exit status: 0 done, 1 there is nothing to go back to, or something failed, 2 usage, 75 a service\n"
+                    "could not be told yet and is tried again, 78 a policy is wrong.");
 }
 
 int verb_rollback(struct context *context, int argc, char *argv[]) {
@@ -36,5 +37,5 @@ int verb_rollback(struct context *context, int argc, char *argv[]) {
                 log_error("rollback takes the name of one secret; keyrota status lists them");
                 return EXIT_USAGE;
         }
-        return change_secret(context, argv[optind], &change, false);
+        return change_secret(context, argv[optind], &change);
 }

@@ -21,8 +21,8 @@ static void print_help(void) {
                     "  --now         Begin a full rotation of NAME..., though it is not due\n"
                     "  -h, --help    Show this help\n"
                     "\n"
-                    "Exit status: 0 done or nothing due, 1 something failed and is tried again, 2 usage, 78 a policy\n"
-                    "is wrong.");
+                    "Exit status: 0 done or nothing due, 1 something failed and is tried again, 2 usage, 75 a service could\n"
+                    "not be told yet and is tried again, 78 a policy is wrong.");
 }
 
 int verb_rotate(struct context *context, int argc, char *argv[]) {

@@ -77,6 +77,12 @@ ok 'rotate with nothing due succeeds' keyrota rotate
 is 'and stores nothing' "$(store_sum)" "$before"
 refused 'rotate of a name that is none' 'nosuch: there is no secret of that name' keyrota rotate nosuch
 refused 'rotate --now without a name' 'takes the names' keyrota rotate --now
+sed -i '/^cryptoperiod/a window = Sun 02:00-04:00' "$POLICY/issuer.ini"
+[[ $(LC_ALL=C date +%a) != Sun ]] || sed -i 's/^window = Sun/window = Wed/' "$POLICY/issuer.ini"
+keyrota rotate --now issuer >"$TREE/output" 2>&1
+is 'rotate --now while the window is closed' $? 0
+like 'tells when it begins' "$(cat "$TREE/output")" 'test/issuer: the next step comes at 2[0-9-]* 02:00:00 '
+sed -i '/^window/d' "$POLICY/issuer.ini"
 
 # ---- a rotation that is forced ---------------------------------------------------------------------------------------------
 old=$(signing_kid issuer)
@@ -110,6 +116,7 @@ refused 'rollback without a name' 'takes the name' keyrota rollback
 # ---- compromised -----------------------------------------------------------------------------------------------------------
 old=$(signing_kid issuer)
 successor=$(kids issuer pre-activation)
+printf '[deliver:reader.service]\nuse = verify\non_change = none\n' >>"$POLICY/issuer.ini"
 unchanged 'revoke of a kid that is not there' 'it has no key NOSUCH' keyrota revoke --yes issuer NOSUCH
 unchanged 'revoke without --yes and without a terminal' 'standard input is no terminal' keyrota revoke issuer </dev/null
 output=$(keyrota revoke --yes issuer "$old" 2>&1)
@@ -117,6 +124,7 @@ is 'revoke' $? 0
 like 'says which key goes' "$output" "key $old \(active\) is destroyed"
 like 'and what breaks' "$output" 'tokens? signed with it .*rejected.*15min'
 like 'and who is told' "$output" 'gateway.service: restart now'
+is 'reading the public file is nobody told' "$(grep -c 'none now\|reader.service' <<<"$output")" 0
 is 'the published successor signs at once' "$(signing_kid issuer)" "$successor"
 is 'and the revoked key is in no set' "$(published_kids issuer)" "$successor"
 ok 'nor in the public file' ! grep -q "$old" "$JWKS/issuer.json"
@@ -139,6 +147,31 @@ hmac_policy | sed 's/api.service/issuer.service/' | policy issuer
 ok 'asymmetric to symmetric' keyrota rotate
 is 'the old key goes on signing until the new one is in force' "$(keyrota status --json issuer | jq -r '.secrets[0].keys | length')" 2
 
+ec_policy | policy issuer
+ok '(in force)' keyrota rotate
+sed -i 's/^format = jwk$/&\non_change = signal:HUP/' "$POLICY/issuer.ini"
+ok '(a signal for one, by default a restart for the other)' keyrota rotate
+sed -i '/^on_change/d; s/^format = jwks$/&\non_change = signal:HUP/' "$POLICY/issuer.ini"
+like 'plan shows which service an edit is about, also when two change places' "$(keyrota plan issuer | xargs -d '\n' | tr -s ' ')" \
+        '\[deliver:issuer.service\] - on_change = signal:HUP .*\[deliver:gateway.service\] \+ on_change = signal:HUP'
+ec_policy | policy issuer
+ok '(as it was)' keyrota rotate
+
+# Its environment is changed, and later there is an error in it: what last worked is the last environment.
+sed -i '1a environment = zoo' "$POLICY/issuer.ini"
+now=$EPOCHSECONDS
+while (( EPOCHSECONDS == now )); do :; done # so that it is stored later
+like 'plan says what another environment means' "$(keyrota plan issuer)" 'keys in test, .* rejected'
+ok 'another environment' keyrota rotate
+sed -i 's/^algorithm = .*/algorithm = ES999/' "$POLICY/issuer.ini"
+keyrota rotate >"$TREE/output" 2>&1
+is 'a policy that is wrong after that' $? 78
+like 'goes on as it last worked' "$(cat "$TREE/output")" 'goes on as it last worked'
+like 'and is planned so' "$(keyrota plan issuer)" 'ES999.*goes on as it last worked.*a new key is made'
+is 'in the environment in which it did' "$(keyrota status --json issuer | jq -r '.secrets[0].environment')" zoo
+ec_policy | policy issuer
+ok 'back in its environment' keyrota rotate
+
 # ---- a policy that is removed ----------------------------------------------------------------------------------------------
 new_tree
 ec_policy | policy issuer
@@ -153,8 +186,22 @@ unchanged 'destroy of a secret with a policy' 'it has a policy' keyrota destroy 
 rm "$POLICY/issuer.ini"
 ok 'destroy' keyrota destroy issuer
 is 'destroys nothing while a token may be out' "$(kids issuer active | wc -l)" 1
+>"$TREE/output" 2>&1 keyrota destroy issuer
+like 'and says until when they are kept' "$(cat "$TREE/output")" 'test/issuer: its keys are destroyed at 2[0-9-]* [0-9:]* UTC'
 like 'plan says when it does' "$(keyrota plan issuer)" 'is destroyed'
 refused 'destroy --now asks' 'is no terminal' keyrota destroy --now issuer </dev/null
+keyrota destroy --now issuer </dev/null >"$TREE/output" 2>&1
+like 'after it said which keys go' "$(cat "$TREE/output")" "key $(kids issuer active) \(active\) is destroyed"
+keyrota destroy --now --yes nosuch >"$TREE/output" 2>&1
+is 'but of a name that is none' "$?$(grep -c 'is destroyed' "$TREE/output")" 10
+hmac_policy | policy live
+keyrota destroy --now --yes live >"$TREE/output" 2>&1
+is 'or has a policy nothing is said to be destroyed' "$?$(grep -c 'is destroyed' "$TREE/output")" 10
+rm "$POLICY/live.ini"
+like 'but what is to be done first' "$(cat "$TREE/output")" 'remove .*live.ini first'
+keyrota rollback issuer >"$TREE/output" 2>&1
+is 'rollback without a policy fails' $? 1
+is 'and says why, once' "$(wc -l <"$TREE/output")$(grep -c 'issuer: its policy was removed' "$TREE/output")" 11
 ok 'destroy --now --yes' keyrota destroy --now --yes issuer
 is 'no key is left' "$(keyrota status --json issuer | jq '.secrets[0].keys | length')" 0
 ok 'and no public file' test ! -e "$JWKS/issuer.json"
@@ -203,6 +250,28 @@ is 'rotate on a full disk fails' $? 1
 is 'the old key signs still' "$(signing_kid api)" "$old"
 ok 'with room again' keyrota rotate --now api
 ok 'it rotates' test "$(signing_kid api)" != "$old"
+for call in write fsync linkat renameat; do
+        before=$(find "$STORE/test" -type f -exec sha256sum {} +)
+        strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:error=ENOSPC" \
+                "$KEYROTA" --root="$TREE" --keyring="$RING" import --replace --format=hex api <<<"$secret" >/dev/null 2>&1
+        is "import --replace on a disk that is full at $call fails" $? 1
+        is 'the stored keys stay in their place' "$(find "$STORE/test" -type f -exec sha256sum {} +)" "$before"
+        ok 'and are used' keyrota rotate
+done
+
+# ---- what cannot be read -----------------------------------------------------------------------------------------------------------
+cp "$STORE/test/api.jwe" "$TREE/api.jwe"
+truncate -s 40 "$STORE/test/api.jwe"
+refused 'plan of a torn file promises no new key' 'api.jwe is torn' keyrota plan api
+is 'none at all' "$(keyrota plan api 2>/dev/null | grep -c 'new key is made')" 0
+rm "$STORE/test/api.jwe"
+refused 'plan of a file that is gone neither' 'its stored file is gone' keyrota plan api
+refused 'which status calls so' 'its stored file is gone' keyrota status api
+cp "$TREE/api.jwe" "$STORE/test/api.jwe"
+mv "$STORE/kek.cred" "$TREE/kek.cred"
+refused 'plan without the key-encryption key neither' 'kek.cred is gone' keyrota plan api
+mv "$TREE/kek.cred" "$STORE/kek.cred"
+ok 'with all in its place it plans' keyrota plan api
 
 # ---- many at once --------------------------------------------------------------------------------------------------------------
 ec_policy | policy issuer
@@ -227,6 +296,9 @@ new_tree
 for i in $(seq 60); do hmac_policy | sed "s/api.service/api$i.service/" | policy "api$i"; done
 like 'a terminal sees how far it has come' \
         "$(script -qec "'$KEYROTA' --root='$TREE' --keyring='$RING' provision" /dev/null </dev/null)" 'Looking at secrets: 40 of 60'
+like 'also for which key it waits' \
+        "$(sed 's/HS256/RS256/; s/hex/pem/; s/api1.service/rsa.service/' "$POLICY/api1.ini" | policy rsa
+        script -qec "'$KEYROTA' --root='$TREE' --keyring='$RING' provision" /dev/null </dev/null)" 'Making RSA keys: 0 of 1'
 is 'a file does not' "$(keyrota rotate 2>&1)" ''
 
 # ---- killed at every step --------------------------------------------------------------------------------------------------------
@@ -245,5 +317,17 @@ for call in openat2 write fsync renameat2 renameat unlinkat; do
         done
 done
 pass 'killed at any call, store and keyring agree after the next run'
+
+# Keys that are replaced are given up when the new ones are durable, not before.
+strace -qq -f -o "$TREE/calls" -e trace=linkat,renameat,renameat2,fsync,unlinkat \
+        "$KEYROTA" --root="$TREE" --keyring="$RING" import --replace --format=hex api <<<"$secret" >/dev/null 2>&1
+kept=$(find "$STORE/test" -name 'api.jwe.refused-*' | wc -l)
+is 'import --replace sets the old keys aside' "$kept" 1
+while read -r call when; do
+        strace -qq -f -o /dev/null -e trace="$call" -e inject="$call:signal=KILL:when=$when" \
+                "$KEYROTA" --root="$TREE" --keyring="$RING" import --replace --format=hex api <<<"$secret" >/dev/null 2>&1
+        ok "import --replace is killed at $call $when: the next run goes on" keyrota rotate
+        ok 'with the old key or the new one' keyrota status api
+done < <(sed -n 's/^[0-9]* *\([a-z0-9]*\)(.*/\1/p' "$TREE/calls" | awk '{ print $1, ++n[$1] }')
 
 done_testing

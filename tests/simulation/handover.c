@@ -132,7 +132,7 @@ static void hand_over(struct world *world, struct run *run, const struct policy 
                 reload(world, run, unit, ret_delay);
                 return;
         case ON_CHANGE_RESTART:
-                if (!run->urgent && window_next(&policy->window, now) > now)
+                if (loaded_generation(unit) >= run->revoke_wanted && window_next(&policy->window, now) > now)
                         run->waiting = true;
                 else
                         restart(world, run, unit, ret_delay);

@@ -61,7 +61,6 @@ static bool obey(struct world *world, struct run *run, struct keyset *keyset, co
         case COMMAND_REVOKE_ALL:
                 break;
         }
-        run->urgent = true;
         run->revoked = kid ? key_find(world, kid) : -2;
         kid = kid ? world->keys[run->revoked].kid : NULL; /* the key's own goes with it */
         world_trace(world, "revoke %d", run->revoked);
@@ -171,6 +170,7 @@ bool pass_take(struct world *world, struct run *run) {
         changed = run->result.changed || run->result.create || decided;
         run->verify_wanted = keyset->verify_generation;
         run->sign_wanted = keyset->sign_generation;
+        run->revoke_wanted = keyset->revoke_generation;
         if (changed) {
                 clock_stamp(&clock, &keyset->clock);
                 run->keyset = keyset;

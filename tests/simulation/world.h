@@ -117,7 +117,7 @@ struct run {
         unsigned version; /* of its next event */
         const char *why;
         enum command command;
-        bool command_done, urgent, blind; /* blind: the manager does not answer in the first pass */
+        bool command_done, blind; /* blind: the manager does not answer in the first pass */
         unsigned n_passes;
         struct keyset *keyset; /* owned between a pass and its commit */
         int revoked;           /* a kid of world->keys that this commit revokes; -1; or -2: all */
@@ -129,7 +129,7 @@ struct run {
         struct lifecycle_result result;
         bool prepublishes;     /* its policy */
         bool progress;         /* something was done since the last pass began */
-        uint64_t verify_wanted, sign_wanted;
+        uint64_t verify_wanted, sign_wanted, revoke_wanted;
         size_t at;             /* unit in the handover */
         bool troubled;         /* a unit could not be handed over */
         bool waiting;          /* for an administrator or the window */

@@ -60,6 +60,9 @@ boot_2() {
         ok "(many secrets are made)" keyrota provision
         store_listing | grep '^many' >"$STATE/many"
 
+        # a rotation beside it would complete what dies here
+        rotation_off
+        ok "(no rotation is under way)" wait_for_unit 60 keyrota-rotate.service inactive
         # a new generation of all of them, which dies at a rename
         policies_many jwks
         strace -f -qq -o "$SCRATCH/trace" -e trace=renameat,syncfs,fsync -e inject=renameat:signal=KILL:when=$((COUNT / 2)) keyrota provision

@@ -159,12 +159,19 @@ like "list-timers shows it" "$(next_of soon)" "^[A-Z][a-z]+ $(date -d @$when '+%
 is "and status what it is for" "$(systemctl show -P Description ring@soon.timer)" "rotates soon"
 ok "it comes" rung soon
 ok "not too early" [ "$(head -n 1 "$SCRATCH/rung-soon")" -ge $when ]
-ok "it is gone then" wait_for 20 eval '! is_loaded ring@soon.timer'
 is "it came once" "$(wc -l <"$SCRATCH/rung-soon")" 1
+again() {
+        systemctl list-timers --all --output=json "ring@$1.timer" | jq '.[].next / 1000000 | floor'
+}
+ok "it stands to come again in five minutes, as what it has started does not arm it anew" test "$(again soon)" -ge $((when + 295)) -a "$(again soon)" -le $((when + 305))
+ok "... until it is disarmed" $TOOL disarm ring@soon.timer
+ok "... and is gone then" ! is_loaded ring@soon.timer
 
 when=$(($(date +%s) + 17))
 ok "a timer by the calendar" arm calendar $when
 like "of the exact second" "$(systemctl cat ring@calendar.timer)" "OnCalendar=$(date -u -d @$when '+%F %T UTC')"
+like "... and again after five minutes" "$(systemctl cat ring@calendar.timer)" "OnCalendar=$(date -u -d @$((when + 300)) '+%F %T UTC')"
+like "... and an hour" "$(systemctl cat ring@calendar.timer)" "OnCalendar=$(date -u -d @$((when + 3600)) '+%F %T UTC')"
 ok "a time that has passed" arm past 1
 ok "comes at once" rung past
 ok "far in the future" arm far 4102444800

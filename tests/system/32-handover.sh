@@ -384,8 +384,13 @@ publish late verify >/dev/null
 is "outside of its window a unit is not restarted" "$(over late "$monday")" "0 0 1"
 like "... which can be asked" "$(problem late late.service)" "waits for the window"
 is "... inside it is" "$(over late "$sunday")" "1 0 0"
+publish late verify revoke >/dev/null
+is "... and at any time when a key is compromised" "$(over late "$monday")" "1 0 0"
 publish late verify >/dev/null
-is "... and at any time when a key is compromised" "$(over late urgent)" "1 0 0"
+is "... which the next change is not" "$(over late "$monday")" "0 0 1"
+publish late verify revoke >/dev/null
+publish late verify >/dev/null
+is "... but where the unit has not been told yet" "$(over late "$monday")" "1 0 0"
 
 systemctl unmask --runtime keyrota-rotate.timer keyrota-rotate.path keyrota-rotate.service 2>/dev/null
 done_testing

@@ -271,6 +271,26 @@ done
 driven hs
 is "no unit has failed" "$(failed_units)" ""
 
+# ---- a revocation that is interrupted ------------------------------------------------------------------------------
+
+# A window that is not open now, nor soon.
+policy_make es ES256 "$(rotation 30d 4s
+        echo "window = $(LC_ALL=C date -d '3 days' +%a) 02:00-04:00"
+        deliver es-issuer.service sign jwt.key pem
+        deliver es-verifier.service verify keys.jwks jwks)"
+ok "es gets a window, which is closed" keyrota rotate es
+stolen=$(kid_of es)
+is "(services hold its key)" "$(kids_held es-issuer.service)" "$stolen"
+strace -qq -o /dev/null -f -e trace=flock,fcntl,openat2 -P /run/keyrota/handover/testing:es:lock -e inject=fcntl:signal=KILL keyrota revoke es --yes >/dev/null 2>&1
+is "revoke is killed before it has told a service" "$?" 137
+is "... which goes on with the stolen key" "$(kids_held es-issuer.service)" "$stolen"
+said=$(script -qec 'keyrota rotate es' /dev/null </dev/null)
+is "... the next run, by timer or by hand, completes it" "$?" 0
+like "... and a terminal sees what it waits for" "$said" "testing/es: waiting until es-verifier.service is restarted"
+is "... in no window but now: the issuer" "$(kids_held es-issuer.service)" "$(kid_of es)"
+is "... and the verifier" "$(kids_held es-verifier.service)" "$(kid_of es)"
+ok "... have another key" test "$(kid_of es)" != "$stolen"
+
 # ---- a secret that is no longer wanted ---------------------------------------------------------------------------
 
 refused "destroy: not while its policy is there" "policy" keyrota destroy legacy
@@ -286,6 +306,20 @@ gone() {
 }
 ok "... its keys are gone, when no token can be out any more" wait_for 30 gone
 is "... from the keyring too" "$(ring_entries | grep -c legacy)" 0
+
+# what is on record of those that go
+rm $POLICIES/spare1.ini
+policy_make spare2 HS384 "$(rotation 30d 4s
+        deliver spare-issuer.service sign key2.jwk jwk
+        deliver spare-verifier.service verify keys2.jwks jwks)"
+stolen=$(kid_of spare1) before=$(kid_of spare2)
+ok "(one policy is removed, of another the algorithm is changed)" keyrota rotate
+ok "revoke: a key without a policy" keyrota revoke --yes spare1
+ok "... the journal has it" journal_has '.' KEYROTA_EVENT=key-compromised KEYROTA_KID="$stolen"
+ok "(the new algorithm is in force)" wait_for 30 eval "[[ \$(kid_of spare2) != $before ]]"
+journal_mark
+refused "rollback: not to another algorithm than the policy's" "HS256 key and the policy says HS384" keyrota rollback spare2
+ok "... and none is on record" ! journal_has '.' KEYROTA_EVENT=rolled-back
 
 is "no answer was lost in a restart" "$(grep -h '"lost"' "$SOCKETS"/*.log)" ""
 done_testing

@@ -5,7 +5,7 @@
  *
  *   handover-tool NAME publish [verify] [sign]   one generation more of the same keys, as if those that verify, or sign, had changed
  *   handover-tool NAME show                      a line for each consumer: UNIT running|failed|restarting LOADED WANTED [stale]; then VERIFIERS SIGNERS
- *   handover-tool NAME over [NOW]                hands over; prints DONE FAILED WAITING. NOW: "urgent", or seconds since 1970
+ *   handover-tool NAME over [NOW]                hands over; prints DONE FAILED WAITING. NOW: seconds since 1970
  *   handover-tool NAME problem UNIT
  *   handover-tool NAME hold                      takes the lock, says so, and keeps it until standard input ends
  */
@@ -84,6 +84,8 @@ static int publish(struct tool *tool, int argc, char *argv[]) {
                         (void) snprintf(path, sizeof(path), PATH_JWKS "/%s.json", tool->policy->name);
                         (void) unlink(path);
                 }
+                if (strcmp(argv[i], "revoke") == 0)
+                        tool->keyset->revoke_generation = generation;
                 if (strcmp(argv[i], "sign") == 0)
                         tool->keyset->sign_generation = generation;
         }
@@ -141,8 +143,7 @@ static int show(struct tool *tool) {
 
 static int over(struct tool *tool, const char *when) {
         _cleanup_(consumers_clear) struct consumers consumers = { 0 };
-        bool urgent = when && strcmp(when, "urgent") == 0;
-        int64_t now = when && !urgent ? strtoll(when, NULL, 10) : time(NULL);
+        int64_t now = when ? strtoll(when, NULL, 10) : time(NULL);
         _cleanup_close_ int lock = -EBADF;
         struct handover_result result;
         int r;
@@ -151,7 +152,7 @@ static int over(struct tool *tool, const char *when) {
         if (r >= 0)
                 r = handover_lock(tool->context.tree, tool->policy->environment, tool->policy->name, false, &lock, &tool->reason);
         if (r >= 0)
-                r = handover(&tool->context, tool->bus, tool->policy, tool->keyset, &consumers, urgent, now, &result);
+                r = handover(&tool->context, tool->bus, tool->policy, tool->keyset, &consumers, now, &result);
         if (r >= 0)
                 printf("%zu %zu %zu\n", result.n_done, result.n_failed, result.n_waiting);
         return r;

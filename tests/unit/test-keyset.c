@@ -228,6 +228,7 @@ TEST(an_outline_has_what_evidence_is_compared_with_and_no_key) {
         keyset->generation = 7;
         keyset->verify_generation = 6;
         keyset->sign_generation = 5;
+        keyset->revoke_generation = 4;
         keyset->retired = 4;
         keyset->policy = strdup("policy");
         keyset->previous = strdup("previous");
@@ -240,6 +241,7 @@ TEST(an_outline_has_what_evidence_is_compared_with_and_no_key) {
         expect_int(outline->generation, 7);
         expect_int(outline->verify_generation, 6);
         expect_int(outline->sign_generation, 5);
+        expect_int(outline->revoke_generation, 4);
         expect_int(outline->retired, 4);
         expect_string(outline->clock.boot_id, keyset->clock.boot_id);
         expect_int(outline->clock.now, 3);

@@ -244,13 +244,16 @@ TEST(revoked_key_is_gone_and_a_successor_signs_at_once) {
         (void) settle(keyset, &web, &nobody_runs, end - LEAD);
         strcpy(kid, jwk_kid(keyset->keys[0].jwk));
         expect_int(lifecycle_revoke(keyset, &web, "no-such-key", end, 0), -ENOENT);
+        expect_int(keyset->revoke_generation, 0);
         expect_int(lifecycle_revoke(keyset, &web, kid, end - LEAD, 0), 0);
+        expect_int(keyset->revoke_generation, keyset->generation + 1);
         expect_int(keyset->n_keys, 1);
         expect_int(state(keyset, 0), KEY_ACTIVE);
         expect_string(keyset->destroyed[0].kid, kid);
         expect_string(keyset->destroyed[0].reason, "compromised");
         expect_int(keyset->sign_generation, keyset->generation + 1);
         expect_int(keyset->verify_generation, keyset->generation + 1);
+        expect_int(keyset->revoke_generation, keyset->generation + 1);
 }
 
 TEST(no_earlier_key_signs_again_after_a_revocation) {
@@ -320,6 +323,23 @@ TEST(another_algorithm_is_a_rotation) {
         (void) settle(keyset, &edited, &nobody_runs, result.next);
         expect_int(keyset->n_keys, 1);
         expect(!keyset->previous);
+}
+
+TEST(a_public_set_that_is_cached_is_waited_for_also_when_its_last_key_is_gone) {
+        static const char text[] = "[secret]\nenvironment = test\nalgorithm = HS256\n[rotation]\njwks_max_age = 5h\nclock_skew = 1min\n"
+                                   "[deliver:rest.service]\nuse = sign\ncredential = key\nformat = hex\n";
+        _cleanup_(keyset_freep) struct keyset *keyset = begin(&web), *symmetric = begin(&solo);
+
+        must(keyset_destroy(keyset, 0, T0 + 5, "expired") == 0);
+        (void) settle(keyset, &solo, &nobody_runs, T0 + 5);
+        expect_int(keyset->n_keys, 1);
+        keyset->policy = strdup(text);
+        symmetric->policy = strdup(text);
+        must(keyset->policy && symmetric->policy);
+        expect_int(lifecycle_adopt_policy(keyset, &solo, "new", T0 + 10), 0);
+        expect_int(keyset->caches_until, T0 + 10 + 5 * 3600 + 60 + 1);
+        expect_int(lifecycle_adopt_policy(symmetric, &solo, "new", T0 + 10), 0);
+        expect_int(symmetric->caches_until, 0);
 }
 
 TEST(longer_tokens_keep_keys_longer_and_shorter_ones_do_not_end_them_earlier) {

@@ -48,6 +48,7 @@ static struct keyset *full_set(void) {
         keyset->generation = 42;
         keyset->verify_generation = 41;
         keyset->sign_generation = 40;
+        keyset->revoke_generation = 39;
         keyset->policy = strdup(POLICY_TEXT);
         keyset->previous = strdup("[secret]\nalgorithm = HS512\n");
         must(keyset->policy && keyset->previous);
@@ -95,6 +96,7 @@ static void expect_same(const struct keyset *a, const struct keyset *b) {
         expect_string(a->name, b->name);
         expect_int(a->verify_generation, b->verify_generation);
         expect_int(a->sign_generation, b->sign_generation);
+        expect_int(a->revoke_generation, b->revoke_generation);
         expect_string(a->policy, b->policy);
         expect_string(a->previous, b->previous);
         expect_int(a->caches_until, b->caches_until);
@@ -173,7 +175,7 @@ static const char *member(const struct secret *text, const char *name, char buff
 }
 
 TEST(what_is_not_so_is_a_member_left_out) {
-        static const char *const names[] = { "clock", "caches_until", "retired", "destroy", "policy", "previous" };
+        static const char *const names[] = { "clock", "revoke_generation", "caches_until", "retired", "destroy", "policy", "previous" };
         _cleanup_(secret_freep) struct secret *text = NULL, *full_text = NULL;
         _cleanup_(keyset_freep) struct keyset *empty = NULL, *full = full_set();
         char buffer[MEMBER_MAX];
@@ -312,6 +314,7 @@ TEST(another_type_or_value_is_refused) {
                 "{" KEYS ",\"destroyed\":[],\"sign_generation\":-1}",
                 "{" KEYS ",\"destroyed\":[],\"sign_generation\":1.0}",
                 "{" KEYS ",\"destroyed\":[],\"sign_generation\":9223372036854775808}",
+                "{" KEYS ",\"destroyed\":[],\"revoke_generation\":-1}",
                 "{" KEYS ",\"destroyed\":[],\"caches_until\":true}",
                 "{" KEYS ",\"destroyed\":[],\"caches_until\":1e3}",
                 "{" KEYS ",\"destroyed\":[],\"retired\":\"never\"}",
@@ -377,7 +380,7 @@ TEST(the_texts_that_those_are_one_step_from_are_read) {
                 "{" KEYS ",\"destroyed\":[]}",
                 "{\"keys\":[{" JWK ",\"created\":-1,\"published\":2,\"activates\":3,\"deactivates\":4,\"destroys\":5,\"overlap\":6}],\"destroyed\":[]}",
                 "{" KEYS ",\"destroyed\":[{\"kid\":\"x\",\"alg\":\"ES256\",\"created\":1,\"destroys\":2,\"overlap\":3,\"reason\":\"expired\"}]}",
-                "{" KEYS ",\"destroyed\":[],\"policy\":\"p\",\"previous\":\"q\",\"verify_generation\":9223372036854775807,\"sign_generation\":0,"
+                "{" KEYS ",\"destroyed\":[],\"policy\":\"p\",\"previous\":\"q\",\"verify_generation\":9223372036854775807,\"sign_generation\":0,\"revoke_generation\":0,"
                 "\"caches_until\":1000,\"retired\":5,\"destroy\":true,\"clock\":{\"boot\":\"" BOOT "\",\"now\":1,\"offset\":-1,\"synchronized\":true}}",
                 "{" KEYS ",\"destroyed\":[],\"destroy\":false,\"clock\":{\"boot\":\"\",\"now\":1,\"offset\":1,\"synchronized\":false}}",
         };

@@ -837,18 +837,42 @@ TEST(a_refused_file_is_set_aside_whole_and_never_over_another) {
                 _cleanup_free_ char *path = NULL, *after = NULL;
                 size_t after_size;
 
-                expect(write_file(FILE_A, before, size));
                 expect_int(store_set_aside(store, "production", "a", &path), 0);
                 expect(strstr(path, "/production/a.jwe.refused-2"));
                 expect(strncmp(path, scratch, strlen(scratch)) == 0);
                 expect_int(tree_read_file(tree, path + strlen(scratch), STORE_FILE_MAX, &after, &after_size),
                            0);
                 expect(after_size == size && memcmp(after, before, size) == 0);
-                expect(access(in_scratch(FILE_A), F_OK) < 0);
+                expect(access(in_scratch(FILE_A), F_OK) == 0); /* in its place until another takes it */
         }
-        expect_int(count_files(PATH_STATE), 3);
+        expect_int(count_files(PATH_STATE), 4);
+        expect(unlink(in_scratch(FILE_A)) == 0);
         _cleanup_free_ char *path = NULL;
         expect_int(store_set_aside(store, "production", "a", &path), -ENOENT);
+}
+
+TEST(what_was_set_aside_is_put_back_unless_something_has_taken_its_place) {
+        _cleanup_free_ char *reason = NULL, *of_file = NULL, *of_other = NULL, *of_folder = NULL;
+        _cleanup_(store_freep) struct store *store = NULL;
+
+        expect(begin());
+        expect_int(store_one("production", "a"), 0);
+        expect_int(store_open(tree, kek, true, 0, &store, &reason), 0);
+        expect_int(store_set_aside(store, "production", "a", &of_file), 0);
+        store_put_back(store, "production", "a", of_file);
+        expect(access(of_file, F_OK) < 0);
+        expect(access(in_scratch(FILE_A), F_OK) == 0);
+
+        expect_int(store_set_aside(store, "production", "a", &of_other), 0);
+        expect(unlink(in_scratch(FILE_A)) == 0 && write_file(FILE_A, "x", 1));
+        store_put_back(store, "production", "a", of_other);
+        expect(access(of_other, F_OK) == 0);
+
+        expect(unlink(in_scratch(FILE_A)) == 0 && mkdir(in_scratch(FILE_A), 0700) == 0);
+        expect_int(store_set_aside(store, "production", "a", &of_folder), 0);
+        expect(access(in_scratch(FILE_A), F_OK) < 0);
+        store_put_back(store, "production", "a", of_folder);
+        expect(access(in_scratch(FILE_A), F_OK) == 0 && access(of_folder, F_OK) < 0);
 }
 
 TEST(the_last_generation_is_not_passed) {
