@@ -7,7 +7,9 @@
 . "$(dirname "$0")/scratch.sh" || exit 99
 
 here=$(dirname "$0")
-command -v gdb >/dev/null || bail_out 'gdb is missing'
+for tool in gdb objdump; do
+        command -v "$tool" >/dev/null || bail_out "$tool is missing"
+done
 [[ -z ${KEYROTA_SANITIZED-} ]] || skip_all 'the sanitizers keep memory of their own'
 
 secrets=(hs256 hs512 rs256 ps384 es256 es384 es512 eddsa)
