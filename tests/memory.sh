@@ -98,7 +98,7 @@ snapshots 3 renameat,renameat2,fsync,syncfs,exit_group rotate --now "${secrets[@
 # What was made and does not sign yet takes over from the key that does.
 for name in "${secrets[@]}"; do
         [[ $name == hs* ]] || keyrota revoke --yes "$name" "$(signing_key "$name" | jq -r .kid)" 2>/dev/null
-        ok "rotate: $name signs with another key" ! grep -qF "$(signing_key "$name" | jq -r .kid)" "$TREE/known"
+        ok "rotate: $name signs with another key" ! grep -qF -- "$(signing_key "$name" | jq -r .kid)" "$TREE/known"
 done
 check 'rotate'
 
