@@ -152,6 +152,7 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
                         return r;
                 if (r > 0)
                         n_staged++;
+                progress_show("Sealing files", i + 1, run->n_names);
                 if (n_staged < REKEY_BATCH && i + 1 < run->n_names)
                         continue;
                 r = store_commit(run->store, ret_reason);
