@@ -146,7 +146,6 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
         int r;
 
         for (size_t i = 0; i < run->n_names; i++) {
-                progress_show("Sealing files", i, run->n_names);
                 r = store_reseal(run->store, run->names[i].environment, run->names[i].name, ret_reason);
                 if (r < 0 && r != -ENOENT)
                         return r;
