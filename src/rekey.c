@@ -146,12 +146,12 @@ static int reseal_files(struct rekey_run *run, char **ret_reason) {
         int r;
 
         for (size_t i = 0; i < run->n_names; i++) {
-                progress_show("Sealing files", i, run->n_names);
                 r = store_reseal(run->store, run->names[i].environment, run->names[i].name, ret_reason);
                 if (r < 0 && r != -ENOENT)
                         return r;
                 if (r > 0)
                         n_staged++;
+                progress_show("Sealing files", i + 1, run->n_names);
                 if (n_staged < REKEY_BATCH && i + 1 < run->n_names)
                         continue;
                 r = store_commit(run->store, ret_reason);

@@ -83,6 +83,20 @@ static int explain(struct context *context, const char *name, const char *kid) {
         return 0;
 }
 
+/* Of the kids that are thumbprints or random one in 64 begins with a dash, and is no option: it is longer than any. Taken out of the arguments, or
+ * NULL. */
+static const char *take_dashed_kid(int *argc, char *argv[]) {
+        for (int i = 2; i < *argc; i++)
+                if (argv[i][0] == '-' && strlen(argv[i]) > strlen("--help")) {
+                        const char *kid = argv[i];
+
+                        memmove(argv + i, argv + i + 1, (size_t) (*argc - i) * sizeof(*argv)); /* the NULL too */
+                        --*argc;
+                        return kid;
+                }
+        return NULL;
+}
+
 int verb_revoke(struct context *context, int argc, char *argv[]) {
         static const struct option options[] = {
                 { "yes", no_argument, NULL, 'y' },
@@ -91,8 +105,9 @@ int verb_revoke(struct context *context, int argc, char *argv[]) {
         };
         struct change change = { .type = CHANGE_REVOKE };
         bool yes = false;
-        int c;
+        int c, n;
 
+        change.kid = take_dashed_kid(&argc, argv);
         while ((c = getopt_long(argc, argv, "yh", options, NULL)) >= 0)
                 switch (c) {
                 case 'y':
@@ -104,11 +119,13 @@ int verb_revoke(struct context *context, int argc, char *argv[]) {
                 default:
                         return EXIT_USAGE;
                 }
-        if (argc - optind != 1 && argc - optind != 2) {
+        n = argc - optind;
+        if (n != 1 && (n != 2 || change.kid)) {
                 log_error("revoke takes the name of one secret, and perhaps a key's kid; keyrota status lists them");
                 return EXIT_USAGE;
         }
-        change.kid = argc - optind == 2 ? argv[optind + 1] : NULL;
+        if (n == 2)
+                change.kid = argv[optind + 1];
         if (explain(context, argv[optind], change.kid) < 0 || !change_is_wanted(yes, "revoke"))
                 return EXIT_FAILURE;
         return change_secret(context, argv[optind], &change);

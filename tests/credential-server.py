@@ -353,6 +353,18 @@ class Journal:
             found.append({field: ",".join(values) for field, values in record.items()})
         return found
 
+    def fill(self):
+        """Until nobody can send any more. How much that takes differs (net.unix.max_dgram_qlen), and may be more than one socket has room for."""
+        full = False
+        while not full:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.setblocking(False)
+                full = True
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sender.sendto(b"MESSAGE=of others\n", self.PATH)
+                        full = False
+
     def close(self):
         self.socket.close()
         os.unlink(self.PATH)
@@ -462,7 +474,8 @@ def test_no_journal():
 
 
 def test_stuck_journal():
-    peers = [Peer(server) for _ in range(60)]  # more than the journal's queue takes
+    journal.fill()
+    peers = [Peer(server) for _ in range(60)]
     for peer in peers:
         got(peer, open_bytes)
     put("config:audit", b"required", b"keyrota1 - 0 -\n")

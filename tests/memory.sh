@@ -7,7 +7,9 @@
 . "$(dirname "$0")/scratch.sh" || exit 99
 
 here=$(dirname "$0")
-command -v gdb >/dev/null || bail_out 'gdb is missing'
+for tool in gdb objdump; do
+        command -v "$tool" >/dev/null || bail_out "$tool is missing"
+done
 [[ -z ${KEYROTA_SANITIZED-} ]] || skip_all 'the sanitizers keep memory of their own'
 
 secrets=(hs256 hs512 rs256 ps384 es256 es384 es512 eddsa)
@@ -96,7 +98,7 @@ snapshots 3 renameat,renameat2,fsync,syncfs,exit_group rotate --now "${secrets[@
 # What was made and does not sign yet takes over from the key that does.
 for name in "${secrets[@]}"; do
         [[ $name == hs* ]] || keyrota revoke --yes "$name" "$(signing_key "$name" | jq -r .kid)" 2>/dev/null
-        ok "rotate: $name signs with another key" ! grep -qF "$(signing_key "$name" | jq -r .kid)" "$TREE/known"
+        ok "rotate: $name signs with another key" ! grep -qF -- "$(signing_key "$name" | jq -r .kid)" "$TREE/known"
 done
 check 'rotate'
 

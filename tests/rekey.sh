@@ -332,7 +332,7 @@ is '(half of a rekey)' "$(traced -e inject=renameat:signal=KILL:when=4 -- rekey;
 is 'half of the files are under either' "$(kids | wc -l)" 2
 like 'kek.cred holds both, as a JWK Set' "$(kek)" '^\{"keys":\[\{"kty":"oct","kid":"[A-Za-z0-9_-]{22}","alg":"A256GCM","k":"[A-Za-z0-9_-]{43}"\},\{"kty":"oct",.*\}\]\}$'
 for file in "$STORE"/*/*.jwe; do
-        n=$(header "$file" | grep -q "$(kek | sed 's/.*,{//; s/.*"kid":"\([^"]*\)".*/\1/')"; echo $((! $?)))
+        n=$(header "$file" | grep -qF -- "$(kek | sed 's/.*,{//; s/.*"kid":"\([^"]*\)".*/\1/')"; echo $((! $?)))
         ok "so that the recipe opens ${file#"$STORE"/}, with the one that its header names" opens "$(kek | jose fmt -j- -Og keys -Ag "$n" -o-)" "$file"
 done
 is 'every secret reads' "$(keys)" "$before"

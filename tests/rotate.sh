@@ -89,7 +89,7 @@ old=$(signing_kid issuer)
 ok 'rotate --now' keyrota rotate --now issuer
 is 'the old key goes on signing' "$(signing_kid issuer)" "$old"
 is 'its successor is published' "$(published_kids issuer)" "$(printf '%s\n' "$old" "$(kids issuer pre-activation)" | sort)"
-ok 'in the public file too' grep -q "$(kids issuer pre-activation)" "$JWKS/issuer.json"
+ok 'in the public file too' grep -qF -- "$(kids issuer pre-activation)" "$JWKS/issuer.json"
 next=$(keyrota status --json issuer | jq '.secrets[0].next')
 published=$(keyrota status --json issuer | jq '.secrets[0].keys[] | select(.state == "pre-activation") | .published')
 is 'and signs prepublish after that (5min + 1min)' "$((next - published))" 360
@@ -127,11 +127,21 @@ like 'and who is told' "$output" 'gateway.service: restart now'
 is 'reading the public file is nobody told' "$(grep -c 'none now\|reader.service' <<<"$output")" 0
 is 'the published successor signs at once' "$(signing_kid issuer)" "$successor"
 is 'and the revoked key is in no set' "$(published_kids issuer)" "$successor"
-ok 'nor in the public file' ! grep -q "$old" "$JWKS/issuer.json"
+ok 'nor in the public file' ! grep -qF -- "$old" "$JWKS/issuer.json"
 like 'its tombstone tells why' "$(keyrota status --json issuer)" "$successor"
 ok 'revoke every key' keyrota revoke --yes issuer
 ok 'leaves none of the old ones' test "$(published_kids issuer)" != "$successor"
 is 'and one new one' "$(published_kids issuer | wc -l)" 1
+# Of kids in base64url one in 64 begins with a dash.
+for kid in -hello_this_is_no_help -yes_nor_is_this_a_yes --yes_or_this_for_that; do
+        keyrota import --replace --format=hex --kid="$kid" api <<<"$(printf '%064x' 4711)" 2>/dev/null
+        is "a key with the kid $kid" "$(signing_kid api)" "$kid"
+        refused 'revoke of it: asks' 'is no terminal' keyrota revoke api "$kid" </dev/null
+        ok 'revoke of it' keyrota revoke api "$kid" --yes
+        ok 'is done' test "$(signing_kid api)" != "$kid"
+done
+refused 'an option that is none' 'it has no key --really' keyrota revoke --yes api --really
+refused 'two kids' 'takes the name of one secret, and perhaps' keyrota revoke --yes api NOSUCH -nor_any_of_this_name
 
 # ---- policy edits ----------------------------------------------------------------------------------------------------------
 ec_policy EdDSA | policy issuer

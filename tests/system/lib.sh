@@ -102,7 +102,7 @@ journal() {
 journal_has() {
         local regex=$1
         shift
-        journal --output=cat "$@" | grep -Eq -- "$regex"
+        grep -Eq -- "$regex" <<<"$(journal --output=cat "$@")" # not a pipe, which would fail when grep has seen enough
 }
 
 # ---- units -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
  */
 
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -370,24 +370,49 @@ TEST(a_sweep_that_fails_somewhere_goes_on_and_says_so) {
         expect(!exists("a.service") && !exists("c.service") && exists("b.service/a"));
 }
 
+#define SWEEPS 8 /* beside each write; they take its folder away less often than it is made again, however they meet */
+
+/* Sweeps as often for each byte that comes, and answers with one. */
+static _Noreturn void sweep_on_request(int fd) {
+        char byte;
+
+        while (recv(fd, &byte, 1, 0) == 1) {
+                for (unsigned i = 0; i < SWEEPS; i++)
+                        if (served_sweep(folder, wanted_by_letter, (char[]) { "k" }) < 0)
+                                _exit(EXIT_FAILURE);
+                if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
+                        _exit(EXIT_FAILURE);
+        }
+        _exit(EXIT_SUCCESS);
+}
+
 TEST(writers_and_sweeps_at_once_lose_no_record) {
         pid_t sweeper;
-        int r = 0;
+        int fds[2], status = -1, r = 0;
 
         begin();
+        expect_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
         sweeper = fork();
-        if (sweeper == 0)
-                for (;;)
-                        if (served_sweep(folder, wanted_by_letter, (char[]) { "k" }) < 0)
-                                _exit(1);
-        for (uint64_t i = 1; i <= 2000 && r == 0; i++) {
-                r = served_write(folder, "keep.service", "a", SECRET, ONE, i);
-                if (r == 0)
-                        r = served_write(folder, "gone.service", "a", SECRET, ONE, i);
+        if (sweeper == 0) {
+                (void) close(fds[0]);
+                sweep_on_request(fds[1]);
         }
-        (void) kill(sweeper, SIGKILL);
-        (void) waitpid(sweeper, NULL, 0);
+        (void) close(fds[1]);
+        for (uint64_t i = 1; i <= 2000 && r == 0; i++) {
+                char byte = 0;
+
+                if (send(fds[0], &byte, 1, MSG_NOSIGNAL) != 1)
+                        break;
+                r = served_write(folder, "gone.service", "a", SECRET, ONE, i);
+                if (r == 0)
+                        r = served_write(folder, "keep.service", "a", SECRET, ONE, i);
+                if (recv(fds[0], &byte, 1, 0) != 1)
+                        break;
+        }
+        (void) close(fds[0]);
+        (void) waitpid(sweeper, &status, 0);
         expect_int(r, 0);
+        expect_int(status, 0);
         expect_string(text_of("keep.service/a"), SECRET " " ONE " 1 2000\n");
 }
 
