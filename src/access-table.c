@@ -191,14 +191,13 @@ static bool take_reads(const char **p, struct access_secret *ret) {
 
         if (!word)
                 return false;
-        if (word_is(word, length, "session"))
-                ret->reads = ACCESS_SESSION;
-        else if (word_is(word, length, "recorded"))
-                ret->reads = ACCESS_RECORDED;
-        else if (word_is(word, length, "locked"))
-                ret->reads = ACCESS_LOCKED;
+        if (word_is(word, length, "session") || word_is(word, length, "locked"))
+                ret->unlocked = ACCESS_SESSION;
+        else if (word_is(word, length, "recorded") || word_is(word, length, "locked-recorded"))
+                ret->unlocked = ACCESS_RECORDED;
         else
                 return false;
+        ret->reads = word[0] == 'l' ? ACCESS_LOCKED : ret->unlocked;
         return true;
 }
 

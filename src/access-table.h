@@ -33,7 +33,7 @@ struct access_secret {
         uint64_t generation; /* that is published; 0: none */
         int64_t until;       /* seconds since 1970: when a copy of it ends by itself; 0: never */
         bool sign;           /* what users read is the active key; else the verification set */
-        enum access_reads reads;
+        enum access_reads reads, unlocked; /* unlocked: what reads would be, were it not locked */
         const char *members; /* users, then groups with their @; one blank between them */
         size_t members_size; /* bytes */
         size_t n_users, n_groups;

@@ -69,6 +69,7 @@ struct line {
         const char *name;
         const struct access_entry *entry;   /* with a policy; NULL: it stays as it was */
         const struct access_secret *before; /* NULL: it was not there */
+        bool locked;
 };
 
 struct lines {
@@ -136,7 +137,7 @@ static int collect_lines(const struct access_content *content, const struct befo
                 /* These were checked when the policy was read; a table that somebody can break out of must not depend on it. */
                 if (entry->policy && (!policy_name_valid(entry->policy->name) || !policy_name_valid(entry->policy->environment)))
                         return -EINVAL;
-                *line = (struct line) { .name = entry->policy ? entry->policy->name : entry->name, .entry = entry->policy ? entry : NULL };
+                *line = (struct line) { .name = entry->policy ? entry->policy->name : entry->name, .entry = entry->policy ? entry : NULL, .locked = entry->locked };
                 line->before = before_find(before, line->name);
                 if (line->entry || line->before)
                         lines.n++;
@@ -197,10 +198,10 @@ static int collect_groups(const struct lines *lines, struct names *groups, struc
         return r;
 }
 
-static const char *reads_word(enum access_reads reads) {
-        static const char words[][10] = { [ACCESS_SESSION] = "session", [ACCESS_RECORDED] = "recorded", [ACCESS_LOCKED] = "locked" };
-
-        return words[reads];
+static const char *reads_word(enum access_reads reads, bool locked) {
+        if (reads == ACCESS_RECORDED)
+                return locked ? "locked-recorded" : "recorded";
+        return locked ? "locked" : "session";
 }
 
 static int write_members(FILE *stream, char *const items[], size_t n, const char *prefix) {
@@ -222,7 +223,7 @@ static int write_policy(FILE *stream, const struct line *line) {
         fprintf(stream, "secret %s/%s %" PRIu64 " %" PRId64 " %s %s", policy->environment, policy->name,
                 as_before ? line->before->generation : entry->generation, as_before ? line->before->until : entry->until,
                 use_to_string(policy->access.use),
-                reads_word(entry->locked ? ACCESS_LOCKED : policy->access.reads == READS_RECORDED ? ACCESS_RECORDED : ACCESS_SESSION));
+                reads_word(policy->access.reads == READS_RECORDED ? ACCESS_RECORDED : ACCESS_SESSION, line->locked));
         r = write_members(stream, policy->access.users, policy->access.n_users, "");
         if (r >= 0)
                 r = write_members(stream, policy->access.groups, policy->access.n_groups, "@");
@@ -230,9 +231,11 @@ static int write_policy(FILE *stream, const struct line *line) {
         return r;
 }
 
-static void write_before(FILE *stream, const struct access_secret *before) {
+static void write_before(FILE *stream, const struct line *line) {
+        const struct access_secret *before = line->before;
+
         fprintf(stream, "secret %s/%s %" PRIu64 " %" PRId64 " %s %s %.*s\n", before->environment, before->name, before->generation, before->until,
-                before->sign ? "sign" : "verify", reads_word(before->reads), (int) before->members_size, before->members);
+                before->sign ? "sign" : "verify", reads_word(before->unlocked, line->locked), (int) before->members_size, before->members);
 }
 
 static int write_table(FILE *stream, const struct access_content *content, const struct lines *lines, const struct names *groups) {
@@ -251,7 +254,7 @@ static int write_table(FILE *stream, const struct access_content *content, const
                 if (lines->items[i].entry)
                         r = write_policy(stream, lines->items + i);
                 else
-                        write_before(stream, lines->items[i].before);
+                        write_before(stream, lines->items + i);
         fprintf(stream, ACCESS_TABLE_LAST "\n");
         return r < 0 ? r : ferror(stream) ? -ENOMEM : 0;
 }

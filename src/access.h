@@ -14,7 +14,7 @@
  *     end
  *
  * The numbers of a secret are the generation that is published (0: none) and when copies of it end (seconds since 1970; 0: never); then what its
- * users read (sign or verify), and how (session, recorded; locked: not at all). Fields are separated by one blank, every line ends with a
+ * users read (sign or verify), and how (session, recorded; locked, locked-recorded: not at all now, and so again when it is unlocked). Fields are separated by one blank, every line ends with a
  * newline. The secrets stand in ascending order of their names, each name once; a line has users first, then groups with their @, and at least one
  * of the two. What departs from this form is refused. A new generation is a new file: who reads it can tell that it has been replaced.
  */
@@ -49,7 +49,7 @@ struct access_entry {
         const char *name;            /* with policy NULL */
         uint64_t generation;         /* that is published, 0: what `before` says of both, so that what is published stays usable */
         int64_t until;
-        bool locked;
+        bool locked; /* of lines that stay as they were too */
 };
 
 struct access_content {

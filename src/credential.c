@@ -70,17 +70,6 @@ static int read_entry(keyring_serial ring, const struct peer *peer, struct keyri
         return keyring_read(ring, description, ret_header, ret_bytes);
 }
 
-/* Must a record be written before a secret is given away? What cannot be read is taken for a yes. */
-static bool audit_required(keyring_serial ring) {
-        _cleanup_(secret_freep) struct secret *value = NULL;
-        int r;
-
-        r = keyring_read(ring, "config:audit", NULL, &value);
-        if (r == -ENOKEY)
-                return false;
-        return r < 0 || strcmp((const char *) value->data, "best-effort") != 0;
-}
-
 static const char *find_bytes(keyring_serial ring, struct answer *answer) {
         char *slash;
         int r;
@@ -124,7 +113,7 @@ static void put_on_record(keyring_serial ring, struct answer *answer) {
         r = audit_write(event, &record);
         if (r >= 0)
                 return;
-        if (!answer->reason && audit_required(ring)) {
+        if (!answer->reason && keyring_audit_required(ring)) {
                 answer->reason = "its audit record cannot be written, and keyrota.conf says audit = required";
                 event = AUDIT_CREDENTIAL_REFUSED;
         }

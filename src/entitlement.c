@@ -21,7 +21,7 @@ static int has_group(const struct membership *who, const char *group, size_t len
         return membership_has_group(who, name);
 }
 
-static bool is_locked(const struct access_table *table, const struct membership *who) {
+bool entitlement_locked(const struct access_table *table, const char *user) {
         const char *line = NULL, *name;
         bool locked = false;
         size_t length;
@@ -30,7 +30,7 @@ static bool is_locked(const struct access_table *table, const struct membership 
                 name = access_line_locked(line, &length);
                 if (!name)
                         break; /* they stand first */
-                if (is_name(name, length, who->name))
+                if (is_name(name, length, user))
                         locked = true;
         }
         return locked;
@@ -91,7 +91,7 @@ int entitlement_check(const struct access_table *table, const char *name, const 
         r = find_secret(table, name, &secret, &widest);
         if (r < 0)
                 return r;
-        locked = is_locked(table, who);
+        locked = entitlement_locked(table, who->name);
         r = names_user(&secret, &widest, who);
         *ret_secret = secret;
         return r < 0 ? r : r > 0 && !locked && secret.reads != ACCESS_LOCKED;
@@ -193,7 +193,7 @@ int entitlement_each(const struct access_table *table, const struct membership *
         _cleanup_(lines_clear) struct lines lines = { .n = 0 };
         int r;
 
-        if (!who->known || strlen(who->name) > ACCESS_MEMBER_MAX || is_locked(table, who))
+        if (!who->known || strlen(who->name) > ACCESS_MEMBER_MAX || entitlement_locked(table, who->name))
                 return 0;
         r = find_member(table, who->name, strlen(who->name), &lines);
         if (r >= 0)

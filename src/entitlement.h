@@ -10,6 +10,9 @@
 #include "access-table.h"
 #include "membership.h"
 
+/* Is there a line "locked USER"? No name service is asked. */
+bool entitlement_locked(const struct access_table *table, const char *user);
+
 /* May the user have this secret? 1, 0, or a negative errno: a group of its line could not be looked up (that of the name services), or -EBADMSG: the
  * table is damaged. *ret_secret: its line, as long as the table lives; name "" where there is none. The whole table is read, and as many groups are
  * looked up, whatever the answer, so that neither code nor time tells one refusal from another. */

@@ -124,6 +124,22 @@ int keyring_open(const char *name, bool create, keyring_serial *ret) {
         return 0;
 }
 
+int keyring_check(keyring_serial ring) {
+        int r = key_check(ring);
+
+        return is_absent(r) ? -ENOKEY : r == -EACCES ? -EPERM : r;
+}
+
+bool keyring_audit_required(keyring_serial ring) {
+        _cleanup_(secret_freep) struct secret *value = NULL;
+        int r;
+
+        r = keyring_read(ring, KEYRING_AUDIT_ENTRY, NULL, &value);
+        if (r == -ENOKEY)
+                return false;
+        return r < 0 || strcmp((const char *) value->data, "best-effort") != 0;
+}
+
 static bool secret_name_valid(const char *secret) {
         const char *slash = strchr(secret, '/');
 

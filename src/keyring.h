@@ -7,6 +7,7 @@
  * rendering once. May call secret.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "cleanup.h"
@@ -28,6 +29,13 @@ struct keyring_header {
 /* The serial of keyring name under @u. create: makes it with mask 0x003f0000. -ENOKEY: there is none. -EPERM:
  * there is one that is not root's or has a wider mask. */
 int keyring_open(const char *name, bool create, keyring_serial *ret);
+
+/* Is the key root's and closed to everybody else, as keyrings and entries are made here? 0; -ENOKEY: it is gone; -EPERM: no. */
+int keyring_check(keyring_serial ring);
+
+/* Must a record be written before a secret is given away (audit = required)? What cannot be read is taken for a yes. */
+#define KEYRING_AUDIT_ENTRY "config:audit"
+bool keyring_audit_required(keyring_serial ring);
 
 /* Adds or updates in place (same serial). 1 when something changed, 0 when the entry already held exactly
  * this, -E2BIG over KEYRING_PAYLOAD_MAX, -EDQUOT. */

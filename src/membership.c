@@ -29,8 +29,9 @@ static bool is_not_found(int error) {
         return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM;
 }
 
-/* 1, 0 when there is no such account, or a negative errno. *ret points into *ret_record. */
-static int find_account(const char *name, struct passwd *ret, char **ret_record) {
+/* 1, 0 when there is no such account, or a negative errno. *ret points into *ret_record. *ret_unsure: glibc returns no error where every service has said
+ * that there is none, and one of "not found" where a service is away. */
+static int find_account(const char *name, struct passwd *ret, char **ret_record, int *ret_unsure) {
         for (size_t size = RECORD_MIN; size <= RECORD_MAX; size *= 4) {
                 _cleanup_free_ char *record = NULL;
                 struct passwd account, *found = NULL;
@@ -42,8 +43,11 @@ static int find_account(const char *name, struct passwd *ret, char **ret_record)
                 error = getpwnam_r(name, &account, record, size, &found);
                 if (error == ERANGE)
                         continue;
+                if (!found && !is_not_found(error))
+                        return -abs(error);
+                *ret_unsure = found ? 0 : -error;
                 if (!found)
-                        return is_not_found(error) ? 0 : -abs(error);
+                        return 0;
                 *ret = account;
                 *ret_record = TAKE_PTR(record);
                 return 1;
@@ -73,17 +77,18 @@ static int find_group(const char *name, gid_t *ret) {
 
 int membership_load(const char *user, struct membership **ret) {
         _cleanup_(membership_freep) struct membership *membership = NULL;
-        struct passwd account = { .pw_gid = (gid_t) -1 };
+        struct passwd account = { .pw_uid = (uid_t) -1, .pw_gid = (gid_t) -1 };
         int r, n = NGROUPS_MAX;
 
         membership = calloc(1, sizeof(*membership));
         if (!membership)
                 return -ENOMEM;
 
-        r = find_account(user, &account, &membership->record);
+        r = find_account(user, &account, &membership->record, &membership->unsure);
         if (r < 0)
                 return r;
         membership->known = r > 0;
+        membership->uid = account.pw_uid;
         membership->name = membership->known ? account.pw_name : user;
 
         membership->gids = malloc(NGROUPS_MAX * sizeof(gid_t));

@@ -16,12 +16,15 @@
 #define PATH_STATE STATE_DIR
 #define PATH_KEK STATE_DIR "/kek.cred"
 #define PATH_DELIVERIES STATE_DIR "/deliveries"
+#define PATH_LOCKED STATE_DIR "/locked"
 #define PATH_HOST_KEY "/var/lib/systemd/credential.secret"
 
 #define PATH_RUN RUN_DIR
 #define PATH_JWKS RUN_DIR "/jwks"
 #define PATH_CREDENTIAL_SOCKET RUN_DIR "/credential/socket"
 #define PATH_ACCESS RUN_DIR "/access"
+#define PATH_ACCESS_TABLE_LOCK RUN_DIR "/access-table.lock" /* who writes PATH_ACCESS or PATH_LOCKED; for moments */
+#define PATH_ACCESS_LOCK RUN_DIR "/access.lock"             /* who renews the copies in sessions, and asks the name services meanwhile */
 #define PATH_AUDIT_MISSING RUN_DIR "/audit/missing"
 #define PATH_RSA_PENDING RUN_DIR "/rsa-pending"
 #define PATH_ROTATE_WANTED RUN_DIR "/rotate-wanted"

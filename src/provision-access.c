@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "access.h"
-#include "access-table.h"
+#include "access-file.h"
+#include "holders.h"
+#include "locks.h"
 #include "log.h"
 #include "paths.h"
 #include "provision-run.h"
@@ -29,15 +30,24 @@ int64_t copies_until(const struct keyset *keyset, const struct policy *policy, i
 
 /* The table that is to be replaced; none, where it cannot be used. */
 static int read_before(const struct run *run, struct access_table **ret) {
-        _cleanup_free_ char *text = NULL;
-        size_t size;
         int r;
 
         *ret = NULL;
-        r = tree_read_file(run->context->tree, PATH_ACCESS, ACCESS_TABLE_MAX, &text, &size);
-        if (r >= 0)
-                r = access_table_parse(text, size, ret);
+        r = access_file_read(run->context->tree, ret);
         return r == -ENOMEM ? r : 0;
+}
+
+/* What cannot be read is as if everything were locked. */
+static int read_locks(struct run *run, struct locks *ret) {
+        _cleanup_free_ char *reason = NULL;
+        int r;
+
+        r = locks_load(run->context->tree, ret, &reason);
+        if (r >= 0 || r == -ENOMEM)
+                return r;
+        log_error("%s; every secret is locked for users until that is repaired", reason ? reason : strerror(-r));
+        run->n_failed++;
+        return 0;
 }
 
 /* In a folder that cannot be listed now there may be policies of these secrets. */
@@ -72,11 +82,36 @@ static struct access_entry entry_of(const struct run *run, const struct item *it
         return entry;
 }
 
-static int publish(struct run *run, const struct item *only, const struct access_table *before) {
+/* Users, as access_content has them. */
+static int locked_users(const struct locks *locks, const char ***ret, size_t *ret_n) {
+        const char **users = calloc(locks->n + 1, sizeof(*users));
+        size_t n = 0;
+
+        if (!users)
+                return -ENOMEM;
+        for (size_t i = 0; i < locks->n; i++)
+                if (locks->items[i].kind == LOCK_USER)
+                        users[n++] = locks->items[i].name;
+        *ret = users;
+        *ret_n = n;
+        return 0;
+}
+
+static int write_table(const struct run *run, struct access_entry *entries, size_t n, const struct access_table *before, const struct locks *locks) {
+        struct access_content content = { .ring = publication_ring(run->publication), .before = before, .entries = entries, .n_entries = n };
+        _cleanup_free_ const char **users = NULL;
+        int r;
+
+        for (size_t i = 0; i < n; i++)
+                entries[i].locked = locks_has(locks, LOCK_SECRET, entries[i].policy ? entries[i].policy->name : entries[i].name);
+        r = locked_users(locks, &users, &content.n_locked);
+        content.locked = users;
+        return r < 0 ? r : access_file_write(run->context->tree, &content);
+}
+
+static int publish(struct run *run, const struct item *only, const struct access_table *before, const struct locks *locks) {
         size_t n_policies = run->policies->n_policies, n = n_policies;
         struct access_entry *entries = calloc(n + 1, sizeof(*entries));
-        struct access_content content = { .ring = publication_ring(run->publication), .before = before };
-        _cleanup_free_ char *text = NULL;
         int r;
 
         if (!entries)
@@ -84,32 +119,49 @@ static int publish(struct run *run, const struct item *only, const struct access
         for (size_t i = 0; i < n_policies; i++)
                 entries[i] = entry_of(run, &run->items[i], only);
         r = keep_unseen(run, before, &entries, &n);
-        content.entries = entries;
-        content.n_entries = n;
         if (r >= 0)
-                r = access_format(&content, &text);
-        if (r >= 0)
-                r = tree_update_file(run->context->tree, PATH_ACCESS, text, strlen(text), 0600, false);
+                r = write_table(run, entries, n, before, locks);
         for (size_t i = n_policies; i < n; i++)
                 free((char *) entries[i].name);
         free(entries);
         return r;
 }
 
-int run_publish_access(struct run *run, const struct item *only) {
+/* keyrota lock writes the table too, without the store's lock. */
+static int publish_locked(struct run *run, const struct item *only) {
         _cleanup_(access_table_freep) struct access_table *before = NULL;
+        _cleanup_(locks_clear) struct locks locks = { .n = 0 };
+        _cleanup_free_ char *reason = NULL;
+        _cleanup_close_ int lock = -EBADF;
         int r;
 
-        if (!run->context->ring)
-                return 0;
+        r = access_file_lock(run->context->tree, PATH_ACCESS_TABLE_LOCK, &lock, &reason);
+        if (r < 0) {
+                log_error("%s", reason ? reason : strerror(-r));
+                return r;
+        }
         r = read_before(run, &before);
         if (r >= 0 && !before && (only || run->options->n_names > 0))
                 return 0; /* a run over all secrets writes it */
         if (r >= 0)
-                r = publish(run, only, before);
+                r = read_locks(run, &locks);
+        return r < 0 ? r : publish(run, only, before, &locks);
+}
+
+int run_publish_access(struct run *run, const struct item *only) {
+        int r;
+
+        if (!run->context->ring)
+                return 0;
+        r = publish_locked(run, only);
         if (r < 0) {
                 log_error("cannot write " PATH_ACCESS ": %s; nobody is let in by pam_keyrota", strerror(-r));
                 (void) run_remove_file(run, PATH_ACCESS); /* an old table would let in whom no policy names any more */
         }
         return r < 0 ? r : 0;
+}
+
+void run_renew_copies(struct run *run) {
+        if (holders_renew(run->context, NULL) < 0)
+                run->n_failed++;
 }

@@ -12,9 +12,10 @@
 #include "progress.h"
 #include "provision-run.h"
 
+/* What was published till then is not to wait for the next key. */
 static void unlock_store(struct run *run) {
-        store_free(run->store);
-        run->store = NULL;
+        run_end_pass(run);
+        run_renew_copies(run);
 }
 
 static int lock_store(struct run *run) {
@@ -132,6 +133,6 @@ int run_make_rsa_keys(struct run *run, bool *ret_more) {
         r = lock_store(run);
         if (r >= 0)
                 r = run_clear_pending(run, ret_more);
-        unlock_store(run);
+        run_end_pass(run);
         return r;
 }

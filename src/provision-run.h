@@ -132,6 +132,9 @@ void run_commit(struct run *run);
 /* provision-access.c: who may read what, for logins and the read server; after what they read is published, and with the store's lock. only: what else
  * stands there stays, for another run may know more of it; NULL: all that this run is about. Logs; 0 or a negative errno. */
 int run_publish_access(struct run *run, const struct item *only);
+/* Renews the copies in open sessions, and takes away what their users may not have any more. After the table is written and the store closed, for the name
+ * services may be slow. Logs, and counts a failure. */
+void run_renew_copies(struct run *run);
 /* When the kernel is to end copies of what is published now, whether anything of ours runs by then or not. */
 int64_t copies_until(const struct keyset *keyset, const struct policy *policy, int64_t now);
 

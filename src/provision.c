@@ -117,6 +117,7 @@ int run_pass(struct run *run, bool *ret_more) {
         if (r >= 0 && !run->options->defer_rsa)
                 r = run_make_rsa_keys(run, ret_more);
         run_end_pass(run);
+        run_renew_copies(run);
         return r;
 }
 

@@ -15,7 +15,6 @@
 #include "tree.h"
 
 #define JWKS_SUFFIX ".json"
-#define AUDIT_ENTRY "config:audit"
 
 struct publication {
         const struct context *context;
@@ -424,12 +423,12 @@ int publication_set_audit(struct publication *publication, int required, char **
 
         if (!publication->context->ring)
                 return 0;
-        r = set_add(&publication->wanted, AUDIT_ENTRY);
+        r = set_add(&publication->wanted, KEYRING_AUDIT_ENTRY);
         if (r >= 0 && required < 0)
                 return 0;
         if (r >= 0)
                 r = secret_new_from(text, strlen(text), &bytes);
         if (r >= 0)
-                r = keyring_publish(publication->ring, AUDIT_ENTRY, &header, bytes);
-        return r < 0 ? reason_set(r, ret_reason, "cannot publish %s: %s", AUDIT_ENTRY, strerror(-r)) : 0;
+                r = keyring_publish(publication->ring, KEYRING_AUDIT_ENTRY, &header, bytes);
+        return r < 0 ? reason_set(r, ret_reason, "cannot publish %s: %s", KEYRING_AUDIT_ENTRY, strerror(-r)) : 0;
 }

@@ -10,7 +10,7 @@ CHANGING+=',chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,utime,utimes,futi
 CHANGING+=',setxattr,lsetxattr,fsetxattr,removexattr,lremovexattr,fremovexattr,send,sendto,sendmsg,sendmmsg,add_key,keyctl'
 
 # changes ARG...: runs keyrota ARG... and prints each call by which it changed something. Left out: calls that failed; opening for reading only, and the store's
-# lock, which is there and is not written to; devices (a TPM); what goes to a pipe (systemd-creds has the sealed key from one, and answers by another), to standard
+# lock and those of the access table, which are there and are not written to; devices (a TPM); what goes to a pipe (systemd-creds has the sealed key from one, and answers by another), to standard
 # output and standard error; reading keys. What keyrota prints, and its exit status, are in $TREE.output.
 changes() {
         strace -f --seccomp-bpf -qq -y -z -e trace="$CHANGING" -e signal=none -o "$TREE.trace" \
@@ -18,7 +18,7 @@ changes() {
         echo "status $?" >>"$TREE.output"
         sed -E -e 's/^[0-9]+ +//' \
                 -e '/^open(at|at2)?\(.*O_(WRONLY|RDWR|CREAT|TRUNC|TMPFILE)/!{/^open/d}' \
-                -e '/^openat\(.*, "\.lock", /d' \
+                -e '/^openat\(.*, "\.lock", /d' -e '/^openat2\(.*"[^"]*\/access(-table)?\.lock", /d' \
                 -e '/^openat\([^,]*, "\/dev\//d' -e '/^write\([0-9]+<\/dev\//d' \
                 -e '/^write\([0-9]+<pipe:/d' -e '/^write\([12]</d' \
                 -e '/^keyctl\(KEYCTL_(READ|DESCRIBE|SEARCH|GET_KEYRING_ID|CAPABILITIES)/d' "$TREE.trace" | sed "s|$TREE||g"

@@ -54,4 +54,13 @@ sandbox() {
 is 'both services that rotate have one sandbox' "$(sandbox keyrota-rotate@.service)" "$(sandbox keyrota-rotate.service)"
 like 'and there is one' "$(sandbox keyrota-rotate.service)" $'\nNoNewPrivileges=yes\n'
 
+# What finds users' copies and those who may have them: the kernel's keys, accounts, sockets of name services.
+for unit in keyrota-provision keyrota-provision-rsa keyrota-rotate keyrota-rotate@; do
+        settings=$(<"$scratch/units/$unit.service")
+        ok "$unit.service sees /proc/keys" ! grep -q '^ProcSubset=pid' <<<"$settings"
+        like "and the sockets of name services" "$settings" $'\nRestrictAddressFamilies=AF_UNIX\n'
+        ok 'and is in the user namespace that users are in' ! grep -qE '^(PrivateUsers|DynamicUser|User)=' <<<"$settings"
+        ok 'none of which is hidden from it' ! grep -qE '^(InaccessiblePaths|TemporaryFileSystem|RootDirectory|RootImage)=' <<<"$settings"
+done
+
 done_testing
