@@ -42,7 +42,8 @@ static size_t add_escaped(char *buffer, const char *text) {
 /* 4 bytes for each of a field's bytes at the most. */
 _Static_assert(sizeof(COPIES_RING_PREFIX) + 3 * 11 + 4 +
                                4 * (sizeof(((struct copies_holder *) 0)->user) + sizeof(((struct copies_holder *) 0)->service) +
-                                    sizeof(((struct copies_holder *) 0)->tty) + sizeof(((struct copies_holder *) 0)->remote_host)) <
+                                    sizeof(((struct copies_holder *) 0)->tty) + sizeof(((struct copies_holder *) 0)->remote_host)) +
+                               COPIES_ONLY_MAX <
                        COPIES_DESCRIPTION_MAX,
                "the longest holder fits");
 
@@ -56,6 +57,36 @@ void copies_holder_format(const struct copies_holder *holder, char buffer[static
                 buffer[n++] = ':';
                 n += add_escaped(buffer + n, fields[i]);
         }
+        if (*holder->only)
+                (void) snprintf(buffer + n, COPIES_DESCRIPTION_MAX - n, ":%s", holder->only);
+}
+
+static bool is_word(const char *text, size_t length, const char *word) {
+        return strlen(word) == length && memcmp(text, word, length) == 0;
+}
+
+bool copies_holder_wants(const struct copies_holder *holder, const char *name, bool sign) {
+        const char *p = holder->only;
+        size_t n = strcspn(p, "/");
+
+        if (*p == '\0')
+                return true;
+        if (!is_word(p, n, "any") && !is_word(p, n, sign ? "sign" : "verify"))
+                return false;
+        if (p[n] == '\0')
+                return true;
+        for (p += n; *p; p += n) {
+                n = strcspn(++p, "/");
+                if (is_word(p, n, name))
+                        return true;
+        }
+        return false;
+}
+
+static bool only_valid(const char *only) {
+        size_t n = strcspn(only, "/");
+
+        return is_word(only, n, "any") || is_word(only, n, "sign") || is_word(only, n, "verify");
 }
 
 static int hex_digit(char c) {
@@ -97,7 +128,10 @@ int copies_holder_parse(const char *description, struct copies_holder *ret) {
         holder.pid = pid;
         p += n;
         if (take_field(&p, holder.user, sizeof(holder.user)) < 0 || take_field(&p, holder.service, sizeof(holder.service)) < 0 ||
-            take_field(&p, holder.tty, sizeof(holder.tty)) < 0 || take_field(&p, holder.remote_host, sizeof(holder.remote_host)) < 0 || *p != '\0')
+            take_field(&p, holder.tty, sizeof(holder.tty)) < 0 || take_field(&p, holder.remote_host, sizeof(holder.remote_host)) < 0)
+                return -EBADMSG;
+        holder.only[0] = '\0';
+        if (*p && (take_field(&p, holder.only, sizeof(holder.only)) < 0 || *p || !only_valid(holder.only)))
                 return -EBADMSG;
         *ret = holder;
         return 0;

@@ -23,6 +23,8 @@
 #define COPY_SIZE_MAX 32767   /* bytes the kernel takes in a "user" key */
 #define COPY_DESCRIPTION_MAX (sizeof(COPY_PREFIX) + COPY_NAME_MAX)
 
+#define COPIES_ONLY_MAX 1024
+
 typedef int32_t copies_serial; /* of a ring or a key */
 
 /* Whose session it is. */
@@ -31,14 +33,18 @@ struct copies_holder {
         uint32_t audit_session; /* AUDIT_SESSION_UNSET: none */
         pid_t pid;              /* of the program that opened the session */
         char user[256], service[64], tty[64], remote_host[256];
+        char only[COPIES_ONLY_MAX]; /* what of the user's secrets the session is given, see copies_holder_wants(); "": all */
 };
 
-/* "keyrota-session:UID:AUDITSESSION:PID:USER:SERVICE:TTY:REMOTEHOST", of the last four everything but letters, digits and "_.-@/" as \xNN. */
+/* "keyrota-session:UID:AUDITSESSION:PID:USER:SERVICE:TTY:REMOTEHOST", of the last four everything but letters, digits and "_.-@/" as \xNN; and ":ONLY"
+ * where not all is given. */
 #define COPIES_RING_PREFIX "keyrota-session:"
-#define COPIES_DESCRIPTION_MAX 2700 /* bytes, with its NUL */
+#define COPIES_DESCRIPTION_MAX 3800 /* bytes, with its NUL; the kernel takes 4095 */
 void copies_holder_format(const struct copies_holder *holder, char buffer[static COPIES_DESCRIPTION_MAX]);
 /* -EBADMSG: not of this form. */
 int copies_holder_parse(const char *description, struct copies_holder *ret);
+/* Is this secret, of that use, for the session? only: "any", "sign" or "verify", and after it the names of secrets, each behind a "/"; no name: all. */
+bool copies_holder_wants(const struct copies_holder *holder, const char *name, bool sign);
 /* The holder's part of an audit record, which points into holder. */
 void copies_holder_record(const struct copies_holder *holder, struct audit_record *record);
 

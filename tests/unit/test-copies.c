@@ -70,15 +70,36 @@ TEST(longest_holder_fits) {
         memset(longest.service, '\n', sizeof(longest.service) - 1);
         memset(longest.tty, '\n', sizeof(longest.tty) - 1);
         memset(longest.remote_host, '\n', sizeof(longest.remote_host) - 1);
+        memset(longest.only, 'n', sizeof(longest.only) - 1);
+        memcpy(longest.only, "any/", 4);
         copies_holder_format(&longest, text);
         expect_int(copies_holder_parse(text, &back), 0);
         expect_string(back.remote_host, longest.remote_host);
 }
 
+TEST(what_a_session_is_given_comes_back_from_the_description) {
+        struct copies_holder holder = alice, back;
+        char text[COPIES_DESCRIPTION_MAX];
+
+        strcpy(holder.only, "verify/billing/api-2");
+        copies_holder_format(&holder, text);
+        expect_int(copies_holder_parse(text, &back), 0);
+        expect_string(back.only, holder.only);
+        expect(copies_holder_wants(&back, "billing", false) && copies_holder_wants(&back, "api-2", false));
+        expect(!copies_holder_wants(&back, "billing", true) && !copies_holder_wants(&back, "bill", false) && !copies_holder_wants(&back, "api-22", false));
+        strcpy(holder.only, "sign");
+        expect(copies_holder_wants(&holder, "billing", true) && !copies_holder_wants(&holder, "billing", false));
+        strcpy(holder.only, "any/billing");
+        expect(copies_holder_wants(&holder, "billing", true) && copies_holder_wants(&holder, "billing", false));
+        expect(!copies_holder_wants(&holder, "any", true));
+        expect(copies_holder_wants(&alice, "whatever", true));
+}
+
 TEST(descriptions_of_another_form_have_no_holder) {
         static const char *const others[] = {
                 "", "keyrota", "keyrota-session:", "keyrota-session:1:2", "keyrota-session:1:2:3", "keyrota-session:1:2:3:a:b:c",
-                "keyrota-session:1:2:3:a:b:c:d:e", "keyrota-session:1:2:3:a:b:c:\\x0", "keyrota-session:1:2:3:a:b:c:\\y00", "_ses",
+                "keyrota-session:1:2:3:a:b:c:d:", "keyrota-session:1:2:3:a:b:c:d:e", "keyrota-session:1:2:3:a:b:c:d:sign:e",
+                "keyrota-session:1:2:3:a:b:c:\\x0", "keyrota-session:1:2:3:a:b:c:\\y00", "_ses",
         };
         struct copies_holder holder;
 
