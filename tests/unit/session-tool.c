@@ -112,8 +112,8 @@ int main(int argc, char *argv[]) {
         holder.uid = (uid_t) strtoul(argv[2], NULL, 10);
         (void) snprintf(holder.user, sizeof(holder.user), "%s", argv[3]);
         (void) snprintf(holder.service, sizeof(holder.service), "%s", argv[4]);
-        holder.use = strcmp(argv[5], "sign") == 0 ? COPIES_SIGN : strcmp(argv[5], "verify") == 0 ? COPIES_VERIFY : COPIES_ANY_USE;
-        (void) snprintf(holder.secret, sizeof(holder.secret), "%s", argv[6]);
+        if (strcmp(argv[5], "any") != 0 || *argv[6])
+                (void) snprintf(holder.only, sizeof(holder.only), "%s%s%s", argv[5], *argv[6] ? "/" : "", argv[6]);
         ring = begin(&holder);
         (void) puts("ready");
         (void) fflush(stdout);
