@@ -21,6 +21,7 @@
 #define PATH_RUN RUN_DIR
 #define PATH_JWKS RUN_DIR "/jwks"
 #define PATH_CREDENTIAL_SOCKET RUN_DIR "/credential/socket"
+#define PATH_READ_SOCKET RUN_DIR "/read/socket"
 #define PATH_ACCESS RUN_DIR "/access"
 #define PATH_AUDIT_MISSING RUN_DIR "/audit/missing"
 #define PATH_RSA_PENDING RUN_DIR "/rsa-pending"
