@@ -30,7 +30,7 @@ static const struct verb {
         { "plan", verb_plan, "Show what will happen to the keys, and when", true },
         { "check", verb_check, "Check policies and print every error", false },
         { "status", verb_status, "Show secrets, their keys and what is wrong", true },
-        { "read", verb_read, "Write a secret to standard output", true },
+        { "read", verb_read, "Write a secret to standard output", false },
         { "revoke", verb_revoke, "Take a compromised key out of every set at once", true },
         { "rollback", verb_rollback, "Let the previous key sign again", true },
         { "import", verb_import, "Adopt an existing secret from standard input", true },
@@ -56,7 +56,7 @@ static void print_help(void) {
                     "  -h, --help        Show this help; after a verb, that verb's\n"
                     "  --version         Show the version\n"
                     "\n"
-                    "See keyrota(8), keyrota-policy(5) and keyrota-credential(8).");
+                    "See keyrota(8), keyrota-policy(5), keyrota-credential(8) and keyrota-read(8).");
 }
 
 static int verb_help(struct context *context _unused_, int argc _unused_, char *argv[] _unused_) {
