@@ -427,6 +427,35 @@ policy closed <<<$'[secret]\nalgorithm = none'
 like 'one whose only policy is broken' "$(keyrota explain alice closed)" "broken, and nothing of it is in force: $POLICY/closed.ini:2"
 rm "$POLICY/closed.ini"
 
+# ---- status -------------------------------------------------------------------------------------------------------------
+
+output=$(keyrota status)
+is 'status with holders is well' $? 0
+like 'who may read' "$output" $'\n    users   alice @ops  verify\n'
+like 'who holds it' "$output" $'\n    holder  alice, sshd pts/7 from 192.0.2.1, process [0-9]+  current\n'
+output=$(keyrota status --json)
+ok 'in JSON too' jq -e '.locked_users == [] and (.secrets[] | select(.name == "web") | .access | .users == ["alice", "@ops"] and .use == "verify" and .reads == "session"
+        and (.locked | not) and ([.holders[] | select(.user == "alice" and .copy == "current")] | length) == 2)' <<<"$output"
+ok 'a user is locked' keyrota lock alice
+ok 'and a secret' keyrota lock web
+like 'which is told' "$(keyrota status)" $'\n    users   alice @ops  verify  locked\n.*locked: user alice'
+ok 'in JSON too' jq -e '.locked_users == ["alice"] and (.secrets[] | select(.name == "web") | .access.locked)' <<<"$(keyrota status --json)"
+ok 'and is nothing wrong' keyrota status
+ok 'unlocked' keyrota unlock alice
+ok 'unlocked' keyrota unlock web
+printf '%s' 'something else' | keyctl pupdate "$(ask a1 serial web)" # root may
+output=$(keyrota status)
+is 'a copy that is not what is published is wrong' $? 1
+like 'which is told' "$output" 'holder  alice, .*  stale'$'\n.*wrong: alice, sshd .*: a session holds an older copy than is published: run keyrota provision'
+ok 'which helps' keyrota provision
+ok 'all is well' keyrota status
+mv "$TREE/run/keyrota/access" "$WORK/table"
+like 'a table that is missing is wrong' "$(keyrota status)" 'wrong: .*/access: No such file or directory: no user is let in'
+mv "$WORK/table" "$TREE/run/keyrota/access"
+printf 'torn' >"$LOCKED"
+like 'a list of locks that is damaged, too' "$(keyrota status)" 'wrong: .*locked: torn, or no text; every secret is locked'
+rm "$LOCKED"
+
 end_session a1
 ok 'a session that has ended is nobody'\''s' keyrota provision
 
