@@ -251,6 +251,33 @@ for i in 1 2 3; do
         is "two runs at once leave what is published in every session ($i)" "$(ask a1 read web) $(ask a1 read hook)" "$(published web verify) $(published hook sign)"
 done
 
+# ---- who would mislead a run --------------------------------------------------------------------------------------------
+
+as_bob() {
+        setpriv --reuid=61202 --regid=61202 --clear-groups keyctl "$@"
+}
+ring=$(keyctl describe "$(ask a1 serial web)" >/dev/null; awk '$9 ~ /^keyrota-session:/ && $9 ~ /:alice:sshd:/ && $9 ~ /:any::/ { print $1 }' /proc/keys | head -n 1)
+like 'a ring is found where runs look for it' "$ring" '^[0-9a-f]{8}$'
+forged=()
+for line in "$(printf '%08x' "$(live)") I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:any::bob:sshd::: 1" \
+        "$ring I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:any::bob:sshd::: 1" \
+        '7fffffff I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:nonsense' 'keyrota-session:' ''; do
+        key=$(as_bob add user "forged"$'\n'"$line"$'\n' x @u) && as_bob setperm "$key" 0x3f3f3f3f && forged+=("$key")
+done
+own=$(as_bob newring "keyrota-session:$(live):61202:1:1:any::bob:sshd::" @u)
+as_bob setperm "$own" 0x3f3f3f3f
+is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:.*:bob:' /proc/keys)" '5 2'
+entries=$(ring_entries)
+ok 'a run is not misled' keyrota provision
+is 'and sessions are as they were' "$(ask a1 list)/$(ask b list)" 'hook web/'
+is 'not in the live ring either' "$(ring_entries)" "$entries"
+is 'nor in a ring of the user'\''s own' "$(keyctl list "$own")" 'keyring is empty'
+for key in "${forged[@]}" "$own"; do as_bob unlink "$key" @u; done
+
+refused 'where /proc/keys is hidden a run fails, and says why' 'cannot look in /proc/keys for sessions.*ProcSubset=pid' \
+        unshare --mount --pid --fork bash -c 'mount -t proc -o subset=pid proc /proc && exec "$0" --root="$1" --keyring="$2" provision' "$KEYROTA" "$TREE" "$RING"
+is 'and takes nothing away' "$(ask a1 list)" 'hook web'
+
 # ---- locks --------------------------------------------------------------------------------------------------------------
 
 table() {
@@ -279,6 +306,21 @@ is 'and has everything back' "$(ask a1 list) $(ask a1 read web)" "hook web $(pub
 is 'the table is what it was' "$(table p)" "$table_before"
 is 'no stored key was touched' "$(find "$STORE" -name '*.jwe' -exec stat -c '%n %i %Y' {} +)" "$store_before"
 mv "$WORK/kek.cred" "$STORE/kek.cred"
+
+coproc HOLD { exec python3 -c 'import fcntl, sys
+lock = open(sys.argv[1], "r+")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()' "$STORE/.lock"; }
+read -r -u "${HOLD[0]}" answer
+is 'the store is locked, as by a run that takes long' "$answer" 'locked'
+ok 'a lock does not wait for that' timeout 60 "$KEYROTA" --root="$TREE" --keyring="$RING" lock hook
+is 'and is in force' "$(ask a1 list)" 'web'
+ok 'nor does unlock' timeout 60 "$KEYROTA" --root="$TREE" --keyring="$RING" unlock hook
+is 'which is in force, too' "$(ask a1 list)" 'hook web'
+hold_pid=$HOLD_PID
+exec {HOLD[1]}>&-
+wait "$hold_pid"
 
 ok 'a lock is taken' keyrota lock web
 ok 'a run' keyrota provision
