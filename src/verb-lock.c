@@ -223,9 +223,11 @@ static int obey(struct context *context, struct order *order) {
                 renewed = no_table ? holders_take_locked(context, &locks, &n_sessions) : holders_renew(context, &n_sessions);
         if (locks.everything)
                 return EXIT_FAILURE;
-        if (!order->unlock)
-                (void) put_on_record(context, order);
         say_done(context, order, n_sessions);
+        if (!order->unlock && put_on_record(context, order) < 0) {
+                log_error("that %s is locked cannot be recorded in the journal, though keyrota.conf says audit = required; it is locked all the same", order->name);
+                r = -EIO;
+        }
         return r < 0 || renewed < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
