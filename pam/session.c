@@ -258,6 +258,18 @@ static int get_ring(struct opening *o) {
         return 0;
 }
 
+/* Of the ring that this line made nothing stays; of an earlier line's, what that one gave. */
+static void take_back(struct opening *o) {
+        if (!o->is_new) {
+                grants_take_back(&o->grants, o->ring);
+                return;
+        }
+        (void) copies_clear(o->ring);
+        copies_drop(o->ring);
+        o->ring = 0;
+        o->is_new = false;
+}
+
 /* ---- giving --------------------------------------------------------------------------------------------------------- */
 
 /* Nothing is attached before it is on record, where that is a must. */
@@ -272,7 +284,7 @@ static int put_on_record(struct opening *o) {
         if (required)
                 r = records_send(&o->records, true);
         if (r < 0)
-                records_forget(&o->records);
+                records_forget(&o->records, 0);
         if (r < 0 && required)
                 fail(o, NULL, "the journal takes no record of it (%s), and keyrota.conf says audit = required", message_error(r));
         else if (r < 0)
@@ -295,7 +307,7 @@ static void hand_over(struct opening *o) {
 
         if (n_errors > 0 && (n_given == 0 || o->options.strict)) {
                 grants_take_back(&o->grants, o->ring);
-                records_forget(&o->records);
+                records_forget(&o->records, 0);
         }
         for (size_t i = 0; i < o->grants.n; i++)
                 if (o->grants.items[i].locked)
@@ -306,7 +318,7 @@ static void hand_over(struct opening *o) {
                 return;
 
         if (remember(o) < 0) {
-                records_forget(&o->records);
+                records_forget(&o->records, 0);
                 fail(o, NULL, "not enough memory");
                 return;
         }
@@ -346,8 +358,8 @@ static void give(struct opening *o) {
                                 hand_over(o);
                         return;
                 }
-                grants_take_back(&o->grants, o->ring);
-                records_forget(&o->records);
+                take_back(o);
+                records_forget(&o->records, 0);
         }
         fail(o, NULL, PATH_ACCESS " was replaced %d times meanwhile", ATTEMPTS_MAX);
 }
@@ -361,14 +373,11 @@ static void clean_up(struct opening *o) {
                 o->ring = session->ring;
         if (o->ring == 0 || (o->is_attached && !all))
                 return;
-        if (o->is_new || all)
+        if (all) {
                 (void) copies_clear(o->ring);
-        else
-                grants_take_back(&o->grants, o->ring);
-        if (o->is_new)
-                copies_drop(o->ring);
-        if (all)
                 (void) keyctl_unlink(o->ring, KEY_SPEC_SESSION_KEYRING);
+        }
+        take_back(o);
 }
 
 int session_open(pam_handle_t *pamh, int argc, const char **argv) {
