@@ -109,8 +109,9 @@ const char *audit_event_name(enum audit_event event);
  * the length. */
 size_t audit_escape(const char *text, char *buffer, size_t size);
 
+#ifndef AUDIT_JOURNAL_SOCKET /* tests have one of their own */
 #define AUDIT_JOURNAL_SOCKET "/run/systemd/journal/socket"
-
+#endif
 
 /* 0, or a negative errno when the record was not taken within a second (-ENOENT: no journal; -ETIMEDOUT:
  * it is stuck). After a time-out the next records do not wait until the journal has taken one again, so

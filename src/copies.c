@@ -40,28 +40,53 @@ static size_t add_escaped(char *buffer, const char *text) {
 }
 
 /* 4 bytes for each of a field's bytes at the most. */
-_Static_assert(sizeof(COPIES_RING_PREFIX) + 4 * 11 + sizeof("verify:") + 5 +
-                               4 * (sizeof(((struct copies_holder *) 0)->secret) + sizeof(((struct copies_holder *) 0)->user) + sizeof(((struct copies_holder *) 0)->service) +
-                                    sizeof(((struct copies_holder *) 0)->tty) + sizeof(((struct copies_holder *) 0)->remote_host)) <
+_Static_assert(sizeof(COPIES_RING_PREFIX) + 4 * 11 + 5 +
+                               4 * (sizeof(((struct copies_holder *) 0)->user) + sizeof(((struct copies_holder *) 0)->service) +
+                                    sizeof(((struct copies_holder *) 0)->tty) + sizeof(((struct copies_holder *) 0)->remote_host)) +
+                               COPIES_ONLY_MAX <
                        COPIES_DESCRIPTION_MAX,
                "the longest holder fits");
 
-static const char *use_word(enum copies_use use) {
-        static const char words[][8] = { [COPIES_ANY_USE] = "any", [COPIES_VERIFY] = "verify", [COPIES_SIGN] = "sign" };
-
-        return words[use];
-}
-
 void copies_holder_format(const struct copies_holder *holder, char buffer[static COPIES_DESCRIPTION_MAX]) {
-        const char *const fields[] = { holder->secret, holder->user, holder->service, holder->tty, holder->remote_host };
+        const char *const fields[] = { holder->user, holder->service, holder->tty, holder->remote_host };
         size_t n;
 
-        n = (size_t) snprintf(buffer, COPIES_DESCRIPTION_MAX, COPIES_RING_PREFIX "%" PRId32 ":%" PRIu32 ":%" PRIu32 ":%" PRId32 ":%s", holder->live,
-                              (uint32_t) holder->uid, holder->audit_session, (int32_t) holder->pid, use_word(holder->use));
+        n = (size_t) snprintf(buffer, COPIES_DESCRIPTION_MAX, COPIES_RING_PREFIX "%" PRId32 ":%" PRIu32 ":%" PRIu32 ":%" PRId32, holder->live,
+                              (uint32_t) holder->uid, holder->audit_session, (int32_t) holder->pid);
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
                 buffer[n++] = ':';
                 n += add_escaped(buffer + n, fields[i]);
         }
+        if (*holder->only)
+                (void) snprintf(buffer + n, COPIES_DESCRIPTION_MAX - n, ":%s", holder->only);
+}
+
+static bool is_word(const char *text, size_t length, const char *word) {
+        return strlen(word) == length && memcmp(text, word, length) == 0;
+}
+
+bool copies_holder_wants(const struct copies_holder *holder, const char *name, bool sign) {
+        const char *p = holder->only;
+        size_t n = strcspn(p, "/");
+
+        if (*p == '\0')
+                return true;
+        if (!is_word(p, n, "any") && !is_word(p, n, sign ? "sign" : "verify"))
+                return false;
+        if (p[n] == '\0')
+                return true;
+        for (p += n; *p; p += n) {
+                n = strcspn(++p, "/");
+                if (is_word(p, n, name))
+                        return true;
+        }
+        return false;
+}
+
+static bool only_valid(const char *only) {
+        size_t n = strcspn(only, "/");
+
+        return is_word(only, n, "any") || is_word(only, n, "sign") || is_word(only, n, "verify");
 }
 
 static int hex_digit(char c) {
@@ -92,18 +117,9 @@ static int take_field(const char **p, char *field, size_t size) {
         return 0;
 }
 
-static int parse_use(const char *word, enum copies_use *ret) {
-        for (unsigned use = COPIES_ANY_USE; use <= COPIES_SIGN; use++)
-                if (strcmp(word, use_word(use)) == 0) {
-                        *ret = use;
-                        return 0;
-                }
-        return -EBADMSG;
-}
-
 int copies_holder_parse(const char *description, struct copies_holder *ret) {
-        char again[COPIES_DESCRIPTION_MAX], use[sizeof("verify")];
-        struct copies_holder holder = { .uid = 0 };
+        char again[COPIES_DESCRIPTION_MAX];
+        struct copies_holder holder;
         const char *p = description;
         int32_t pid;
         int n = 0;
@@ -113,20 +129,17 @@ int copies_holder_parse(const char *description, struct copies_holder *ret) {
                 return -EBADMSG;
         holder.pid = pid;
         p += n;
-        if (take_field(&p, use, sizeof(use)) < 0 || parse_use(use, &holder.use) < 0 || take_field(&p, holder.secret, sizeof(holder.secret)) < 0 ||
-            take_field(&p, holder.user, sizeof(holder.user)) < 0 || take_field(&p, holder.service, sizeof(holder.service)) < 0 ||
-            take_field(&p, holder.tty, sizeof(holder.tty)) < 0 || take_field(&p, holder.remote_host, sizeof(holder.remote_host)) < 0 || *p != '\0')
+        if (take_field(&p, holder.user, sizeof(holder.user)) < 0 || take_field(&p, holder.service, sizeof(holder.service)) < 0 ||
+            take_field(&p, holder.tty, sizeof(holder.tty)) < 0 || take_field(&p, holder.remote_host, sizeof(holder.remote_host)) < 0)
+                return -EBADMSG;
+        holder.only[0] = '\0';
+        if (*p && (take_field(&p, holder.only, sizeof(holder.only)) < 0 || *p || !only_valid(holder.only)))
                 return -EBADMSG;
         copies_holder_format(&holder, again); /* sscanf(3) takes more than that writes */
         if (strcmp(again, description) != 0)
                 return -EBADMSG;
         *ret = holder;
         return 0;
-}
-
-bool copies_holder_takes(const struct copies_holder *holder, const char *name, bool sign) {
-        return (holder->use == COPIES_ANY_USE || holder->use == (sign ? COPIES_SIGN : COPIES_VERIFY)) &&
-                (holder->secret[0] == '\0' || strcmp(holder->secret, name) == 0);
 }
 
 static const char *or_null(const char *text) {

@@ -23,31 +23,29 @@
 #define COPY_SIZE_MAX 32767   /* bytes the kernel takes in a "user" key */
 #define COPY_DESCRIPTION_MAX (sizeof(COPY_PREFIX) + COPY_NAME_MAX)
 
-typedef int32_t copies_serial; /* of a ring or a key */
+#define COPIES_ONLY_MAX 1024
 
-/* What the line of the PAM stack that made the ring gives at most. */
-enum copies_use { COPIES_ANY_USE, COPIES_VERIFY, COPIES_SIGN };
+typedef int32_t copies_serial; /* of a ring or a key */
 
 /* Whose session it is. */
 struct copies_holder {
-        copies_serial live; /* the live keyring that the copies are of: no run over another tree takes them for its own */
+        copies_serial live;     /* the live keyring that the copies are of: no run over another tree takes them for its own */
         uid_t uid;
         uint32_t audit_session; /* AUDIT_SESSION_UNSET: none */
         pid_t pid;              /* of the program that opened the session */
-        enum copies_use use;    /* secrets whose users read something else are not given */
-        char secret[COPY_NAME_MAX + 1]; /* the only one that is given; "": all that the user may have */
         char user[256], service[64], tty[64], remote_host[256];
+        char only[COPIES_ONLY_MAX]; /* what of the user's secrets the session is given, see copies_holder_wants(); "": all */
 };
 
-/* "keyrota-session:LIVE:UID:AUDITSESSION:PID:USE:SECRET:USER:SERVICE:TTY:REMOTEHOST": USE is any, verify or sign, SECRET may be empty; of the last five
- * everything but letters, digits and "_.-@/" stands there as \xNN. */
+/* "keyrota-session:LIVE:UID:AUDITSESSION:PID:USER:SERVICE:TTY:REMOTEHOST", of the last four everything but letters, digits and "_.-@/" as \xNN; and ":ONLY"
+ * where not all is given. */
 #define COPIES_RING_PREFIX "keyrota-session:"
-#define COPIES_DESCRIPTION_MAX 2960 /* bytes, with its NUL */
+#define COPIES_DESCRIPTION_MAX 3800 /* bytes, with its NUL; the kernel takes 4095 */
 void copies_holder_format(const struct copies_holder *holder, char buffer[static COPIES_DESCRIPTION_MAX]);
 /* -EBADMSG: not exactly what copies_holder_format() writes. */
 int copies_holder_parse(const char *description, struct copies_holder *ret);
-/* Is a secret, of which its users read this, given to such a session, if they may have it? */
-bool copies_holder_takes(const struct copies_holder *holder, const char *name, bool sign);
+/* Is this secret, of that use, for the session? only: "any", "sign" or "verify", and after it the names of secrets, each behind a "/"; no name: all. */
+bool copies_holder_wants(const struct copies_holder *holder, const char *name, bool sign);
 /* The holder's part of an audit record, which points into holder. */
 void copies_holder_record(const struct copies_holder *holder, struct audit_record *record);
 

@@ -188,13 +188,25 @@ static int find_groups(const struct access_table *table, const struct membership
         return 0;
 }
 
-int entitlement_each(const struct access_table *table, const struct membership *who,
-                     int (*each)(const struct access_secret *secret, void *userdata), void *userdata) {
+bool entitlement_needs_groups(const struct access_table *table) {
+        const char *line = NULL;
+        size_t length;
+
+        while ((line = access_table_next(table, line)))
+                if (!access_line_locked(line, &length))
+                        return access_line_group(line, &length);
+        return false;
+}
+
+int entitlement_each_or_locked(const struct access_table *table, const struct membership *who,
+                               int (*each)(const struct access_secret *secret, bool locked, void *userdata), void *userdata) {
         _cleanup_(lines_clear) struct lines lines = { .n = 0 };
+        bool user_locked;
         int r;
 
-        if (!who->known || strlen(who->name) > ACCESS_MEMBER_MAX || entitlement_locked(table, who->name))
+        if (!who->known || strlen(who->name) > ACCESS_MEMBER_MAX)
                 return 0;
+        user_locked = entitlement_locked(table, who->name);
         r = find_member(table, who->name, strlen(who->name), &lines);
         if (r >= 0)
                 r = find_groups(table, who, &lines);
@@ -208,10 +220,30 @@ int entitlement_each(const struct access_table *table, const struct membership *
                 if (i > 0 && lines.items[i] == lines.items[i - 1])
                         continue; /* named as a user and by a group */
                 r = access_secret_parse(lines.items[i], &secret);
-                if (r >= 0 && secret.reads != ACCESS_LOCKED)
-                        r = each(&secret, userdata);
+                if (r >= 0)
+                        r = each(&secret, user_locked || secret.reads == ACCESS_LOCKED, userdata);
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+struct visit {
+        int (*each)(const struct access_secret *secret, void *userdata);
+        void *userdata;
+};
+
+static int visit(const struct access_secret *secret, bool locked, void *userdata) {
+        const struct visit *v = userdata;
+
+        return locked ? 0 : v->each(secret, v->userdata);
+}
+
+int entitlement_each(const struct access_table *table, const struct membership *who,
+                     int (*each)(const struct access_secret *secret, void *userdata), void *userdata) {
+        struct visit v = { .each = each, .userdata = userdata };
+
+        if (entitlement_locked(table, who->name))
+                return 0; /* and nobody need be asked */
+        return entitlement_each_or_locked(table, who, visit, &v);
 }

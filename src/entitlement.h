@@ -24,4 +24,11 @@ int entitlement_check(const struct access_table *table, const char *name, const 
 int entitlement_each(const struct access_table *table, const struct membership *who,
                      int (*each)(const struct access_secret *secret, void *userdata), void *userdata);
 
+/* The same, and also for what nothing but a lock keeps from the user: locked. */
+int entitlement_each_or_locked(const struct access_table *table, const struct membership *who,
+                               int (*each)(const struct access_secret *secret, bool locked, void *userdata), void *userdata);
+
+/* Does the table name any group? If not, nobody's groups matter. */
+bool entitlement_needs_groups(const struct access_table *table);
+
 #endif

@@ -193,7 +193,7 @@ static void give(struct renewal *renewal, const struct holder *holder, const str
 /* Is a copy of it held, if the user may have the secret? */
 static bool is_held(const struct renewal *renewal, const struct holder *holder, const struct access_secret *secret) {
         return secret->reads == ACCESS_SESSION && secret->generation > 0 && (secret->until == 0 || secret->until > renewal->now) &&
-                copies_holder_takes(&holder->who, secret->name, secret->sign);
+                copies_holder_wants(&holder->who, secret->name, secret->sign);
 }
 
 static const struct access_secret *find_entitled(const struct user *user, const char *name) {
@@ -220,7 +220,7 @@ static const char *reason_of(const struct renewal *renewal, const struct holder 
                 return "the policy does not name the user any more";
         if (secret.reads == ACCESS_RECORDED)
                 return "each read of it goes on record now";
-        if (!copies_holder_takes(&holder->who, name, secret.sign))
+        if (!copies_holder_wants(&holder->who, name, secret.sign))
                 return "the session is not given what users read of it now";
         return "nothing of it is published";
 }

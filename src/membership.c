@@ -75,10 +75,22 @@ static int find_group(const char *name, gid_t *ret) {
         return -EOVERFLOW;
 }
 
-int membership_load(const char *user, struct membership **ret) {
+static int load_groups(struct membership *membership, gid_t primary) {
+        int n = NGROUPS_MAX;
+
+        membership->gids = malloc(NGROUPS_MAX * sizeof(gid_t));
+        if (!membership->gids)
+                return -ENOMEM;
+        if (getgrouplist(membership->name, primary, membership->gids, &n) < 0 || n < 0 || n > NGROUPS_MAX)
+                return -EOVERFLOW;
+        membership->n_gids = (size_t) n;
+        return 0;
+}
+
+static int load(const char *user, bool with_groups, struct membership **ret) {
         _cleanup_(membership_freep) struct membership *membership = NULL;
         struct passwd account = { .pw_uid = (uid_t) -1, .pw_gid = (gid_t) -1 };
-        int r, n = NGROUPS_MAX;
+        int r;
 
         membership = calloc(1, sizeof(*membership));
         if (!membership)
@@ -90,17 +102,22 @@ int membership_load(const char *user, struct membership **ret) {
         membership->known = r > 0;
         membership->uid = account.pw_uid;
         membership->name = membership->known ? account.pw_name : user;
-
-        membership->gids = malloc(NGROUPS_MAX * sizeof(gid_t));
-        if (!membership->gids)
-                return -ENOMEM;
-        if (getgrouplist(membership->name, account.pw_gid, membership->gids, &n) < 0 || n < 0 ||
-            n > NGROUPS_MAX)
-                return -EOVERFLOW;
-        membership->n_gids = (size_t) n;
+        if (with_groups) {
+                r = load_groups(membership, account.pw_gid);
+                if (r < 0)
+                        return r;
+        }
 
         *ret = TAKE_PTR(membership);
         return 0;
+}
+
+int membership_load(const char *user, struct membership **ret) {
+        return load(user, true, ret);
+}
+
+int membership_load_account(const char *user, struct membership **ret) {
+        return load(user, false, ret);
 }
 
 int membership_has_group(const struct membership *membership, const char *group) {

@@ -13,7 +13,7 @@
 struct membership {
         bool known;       /* there is such an account */
         int unsure;       /* not known, but perhaps only because a name service is away: its negative errno; else 0 */
-        uid_t uid;        /* of a known one */
+        uid_t uid;        /* (uid_t) -1: unknown */
         const char *name; /* as the account spells itself; of an unknown one: as it was asked for */
         gid_t *gids;      /* primary group included */
         size_t n_gids;
@@ -23,6 +23,8 @@ struct membership {
 /* Asks the same questions about a user who is not known. 0, or a negative errno when the services could not
  * answer. */
 int membership_load(const char *user, struct membership **ret);
+/* The same without its groups, for who asks after none. */
+int membership_load_account(const char *user, struct membership **ret);
 void membership_free(struct membership *membership);
 DEFINE_CLEANUP(struct membership *, membership_free);
 

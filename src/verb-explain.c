@@ -265,7 +265,7 @@ static void print_sessions(const struct explanation *e) {
 
         for (size_t i = 0; i < e->holders.n; i++) {
                 const struct holder *holder = &e->holders.items[i];
-                bool due = e->allowed && e->secret.reads == ACCESS_SESSION && copies_holder_takes(&holder->who, e->name, e->secret.sign);
+                bool due = e->allowed && e->secret.reads == ACCESS_SESSION && copies_holder_wants(&holder->who, e->name, e->secret.sign);
                 const char *what = e->copies[i] == HOLDER_NONE ? (due ? "its copy is missing: keyrota provision gives it back" :
                                                                   e->allowed && e->secret.reads == ACCESS_SESSION ? "no copy, for its PAM line gives it something else" : "no copy") :
                         !due                                   ? "holds a copy that it may not have any more: run keyrota provision" :

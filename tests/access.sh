@@ -76,7 +76,7 @@ session a1 61201 alice
 session a2 61201 alice verify
 session c 61203 carol
 session b 61202 bob
-session only 61201 alice any hook
+session only 61201 alice any/hook
 ok 'a run with sessions succeeds' keyrota provision
 is 'a session is given what its user may have' "$(ask a1 list)" 'hook web'
 is 'of a verification set the exact bytes' "$(ask a1 read web)" "$(published web verify)"
@@ -200,15 +200,15 @@ done
 as_bob() {
         setpriv --reuid=61202 --regid=61202 --clear-groups keyctl "$@"
 }
-ring=$(keyctl describe "$(ask a1 serial web)" >/dev/null; awk '$9 ~ /^keyrota-session:/ && $9 ~ /:alice:sshd:/ && $9 ~ /:any::/ { print $1 }' /proc/keys | head -n 1)
+ring=$(keyctl describe "$(ask a1 serial web)" >/dev/null; awk '$9 ~ /^keyrota-session:/ && $9 ~ /:alice:sshd:/ { print $1 }' /proc/keys | head -n 1)
 like 'a ring is found where runs look for it' "$ring" '^[0-9a-f]{8}$'
 forged=()
-for line in "$(printf '%08x' "$(live)") I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:any::bob:sshd::: 1" \
-        "$ring I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:any::bob:sshd::: 1" \
+for line in "$(printf '%08x' "$(live)") I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:bob:sshd::: 1" \
+        "$ring I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:bob:sshd::: 1" \
         '7fffffff I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:nonsense' 'keyrota-session:' ''; do
         key=$(as_bob add user "forged"$'\n'"$line"$'\n' x @u) && as_bob setperm "$key" 0x3f3f3f3f && forged+=("$key")
 done
-own=$(as_bob newring "keyrota-session:$(live):61202:1:1:any::bob:sshd::" @u)
+own=$(as_bob newring "keyrota-session:$(live):61202:1:1:bob:sshd::" @u)
 as_bob setperm "$own" 0x3f3f3f3f
 is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:.*:bob:' /proc/keys)" '5 2'
 entries=$(ring_entries)

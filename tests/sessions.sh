@@ -41,11 +41,11 @@ edit() {
 
 # ---- sessions -----------------------------------------------------------------------------------------------------------
 
-# session ID UID USER [USE [SECRET [LIVE]]]: begins one that has a ring and no copies yet
+# session ID UID USER [ONLY]: begins one that has a ring and no copies yet
 session() {
         local in out
         mkfifo "$WORK/$1.in" "$WORK/$1.out"
-        "$KEYROTA_BUILD/tests/unit/session-tool" "${6:-$(live)}" "$2" "$3" sshd "${4:-any}" "${5-}" <"$WORK/$1.in" >"$WORK/$1.out" &
+        "$KEYROTA_BUILD/tests/unit/session-tool" "$(live)" "$2" "$3" sshd "${4-}" <"$WORK/$1.in" >"$WORK/$1.out" &
         SESSION_PID[$1]=$!
         exec {in}>"$WORK/$1.in" {out}<"$WORK/$1.out"
         SESSION_IN[$1]=$in

@@ -118,6 +118,9 @@ else
 fi
 
 # Options
+table "${good[@]}"
+service use 'account required %m secret=billing use=verify'
+verdict 'a user whom the policy names for the use that is asked for' success use daemon
 while IFS='|' read -r options regex; do
         service options "account required %m $options"
         says "options \"$options\"" "$regex" options daemon
@@ -129,7 +132,10 @@ secret=../billing|"secret=../billing" names no secret: refused
 secret=production/billing|names no secret: refused
 secret=Billing|names no secret: refused
 secret=billing secret=billing|secret= given twice: refused
-secret=billing use=sign|unknown option "use=sign": refused
+secret=billing use=sign|user "daemon" refused: \[access\] of billing says use = verify
+secret=billing use=both|"use=both" is no use of a secret: refused
+secret=billing use=sign use=sign|use= given twice: refused
+secret=billing strict|"strict" is for session lines: refused
 secret=billing debug=yes|unknown option "debug=yes": refused
 secret=billing DEBUG|unknown option "DEBUG": refused
 secret=billing optional|unknown option "optional": refused

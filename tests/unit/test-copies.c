@@ -43,7 +43,7 @@ static bool has_mask(key_serial_t key, unsigned wanted) {
 
 TEST(holder_comes_back_from_the_description) {
         const struct copies_holder odd = {
-                .live = INT32_MAX, .uid = 4294967294u, .audit_session = AUDIT_SESSION_UNSET, .pid = 1, .use = COPIES_VERIFY, .secret = "web", .user = "DOMAIN\\b\xc3\xb6rje", .service = "", .tty = ":0", .remote_host = "a b;c\n",
+                .live = INT32_MAX, .uid = 4294967294u, .audit_session = AUDIT_SESSION_UNSET, .pid = 1, .user = "DOMAIN\\b\xc3\xb6rje", .service = "", .tty = ":0", .remote_host = "a b;c\n",
         };
         const struct copies_holder *const holders[] = { &alice, &odd };
 
@@ -54,9 +54,7 @@ TEST(holder_comes_back_from_the_description) {
                 copies_holder_format(holders[i], text);
                 expect(!strpbrk(text, " ;\n"));
                 expect_int(copies_holder_parse(text, &back), 0);
-                expect(back.uid == holders[i]->uid && back.audit_session == holders[i]->audit_session && back.pid == holders[i]->pid);
-                expect(back.live == holders[i]->live && back.use == holders[i]->use);
-                expect_string(back.secret, holders[i]->secret);
+                expect(back.live == holders[i]->live && back.uid == holders[i]->uid && back.audit_session == holders[i]->audit_session && back.pid == holders[i]->pid);
                 expect_string(back.user, holders[i]->user);
                 expect_string(back.service, holders[i]->service);
                 expect_string(back.tty, holders[i]->tty);
@@ -66,41 +64,48 @@ TEST(holder_comes_back_from_the_description) {
 
 TEST(longest_holder_fits) {
         char text[COPIES_DESCRIPTION_MAX];
-        struct copies_holder longest = { .live = 2147483647, .use = COPIES_VERIFY, .uid = 4294967294u, .audit_session = 4294967295u, .pid = 2147483647 }, back;
+        struct copies_holder longest = { .live = 2147483647, .uid = 4294967294u, .audit_session = 4294967295u, .pid = 2147483647 }, back;
 
-        memset(longest.secret, '\n', sizeof(longest.secret) - 1);
         memset(longest.user, '\n', sizeof(longest.user) - 1);
         memset(longest.service, '\n', sizeof(longest.service) - 1);
         memset(longest.tty, '\n', sizeof(longest.tty) - 1);
         memset(longest.remote_host, '\n', sizeof(longest.remote_host) - 1);
+        memset(longest.only, 'n', sizeof(longest.only) - 1);
+        memcpy(longest.only, "any/", 4);
         copies_holder_format(&longest, text);
         expect_int(copies_holder_parse(text, &back), 0);
         expect_string(back.remote_host, longest.remote_host);
 }
 
+TEST(what_a_session_is_given_comes_back_from_the_description) {
+        struct copies_holder holder = alice, back;
+        char text[COPIES_DESCRIPTION_MAX];
+
+        strcpy(holder.only, "verify/billing/api-2");
+        copies_holder_format(&holder, text);
+        expect_int(copies_holder_parse(text, &back), 0);
+        expect_string(back.only, holder.only);
+        expect(copies_holder_wants(&back, "billing", false) && copies_holder_wants(&back, "api-2", false));
+        expect(!copies_holder_wants(&back, "billing", true) && !copies_holder_wants(&back, "bill", false) && !copies_holder_wants(&back, "api-22", false));
+        strcpy(holder.only, "sign");
+        expect(copies_holder_wants(&holder, "billing", true) && !copies_holder_wants(&holder, "billing", false));
+        strcpy(holder.only, "any/billing");
+        expect(copies_holder_wants(&holder, "billing", true) && copies_holder_wants(&holder, "billing", false));
+        expect(!copies_holder_wants(&holder, "any", true));
+        expect(copies_holder_wants(&alice, "whatever", true));
+}
+
 TEST(descriptions_of_another_form_have_no_holder) {
         static const char *const others[] = {
-                "", "keyrota", "keyrota-session:", "keyrota-session:9:1:2:3", "keyrota-session:9:1:2:3:any:s:a:b:c", "keyrota-session:9:1:2:3:any:s:a:b:c:d:e",
-                "keyrota-session:9:1:2:3:any:s:a:b:c:\\x0", "keyrota-session:9:1:2:3:any:s:a:b:c:\\y00", "keyrota-session:9:1:2:3:some:s:a:b:c:d",
-                "keyrota-session:0:1:2:3:any:s:a:b:c:d", "keyrota-session: 9:1:2:3:any:s:a:b:c:d", "keyrota-session:9:+1:2:3:any:s:a:b:c:d",
-                "keyrota-session:9:4294967297:2:3:any:s:a:b:c:d", "keyrota-session:9:1:2:3:any:s:a b:c:d:e", "keyrota-session:9:1:2:3:any:s:\\x61:b:c:d", "_ses",
+                "", "keyrota", "keyrota-session:", "keyrota-session:9:1:2:3", "keyrota-session:9:1:2:3:a:b:c", "keyrota-session:9:1:2:3:a:b:c:d:",
+                "keyrota-session:9:1:2:3:a:b:c:d:e", "keyrota-session:9:1:2:3:a:b:c:d:sign:e", "keyrota-session:9:1:2:3:a:b:c:\\x0",
+                "keyrota-session:9:1:2:3:a:b:c:\\y00", "keyrota-session:0:1:2:3:a:b:c:d", "keyrota-session: 9:1:2:3:a:b:c:d", "keyrota-session:9:+1:2:3:a:b:c:d",
+                "keyrota-session:9:4294967297:2:3:a:b:c:d", "keyrota-session:9:1:2:3:a b:c:d:e", "keyrota-session:9:1:2:3:\\x61:b:c:d", "_ses",
         };
         struct copies_holder holder;
 
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
                 expect_int(copies_holder_parse(others[i], &holder), -EBADMSG);
-}
-
-TEST(line_of_the_stack_limits_what_a_session_is_given) {
-        struct copies_holder holder = alice;
-
-        expect(copies_holder_takes(&holder, "web", true) && copies_holder_takes(&holder, "web", false));
-        holder.use = COPIES_VERIFY;
-        expect(!copies_holder_takes(&holder, "web", true) && copies_holder_takes(&holder, "web", false));
-        holder.use = COPIES_SIGN;
-        expect(copies_holder_takes(&holder, "web", true) && !copies_holder_takes(&holder, "web", false));
-        strcpy(holder.secret, "web");
-        expect(copies_holder_takes(&holder, "web", true) && !copies_holder_takes(&holder, "we", true));
 }
 
 TEST(ring_of_no_live_keyring_is_not_made) {
@@ -124,7 +129,7 @@ TEST(ring_and_copies_are_roots_with_the_mask_of_a_possessor_who_reads) {
 }
 
 TEST(something_else_is_no_ring_of_copies) {
-        key_serial_t other = add_key("keyring", "keyrota-session:9:1:2:3:any::a:b:c:d", NULL, 0, KEY_SPEC_THREAD_KEYRING);
+        key_serial_t other = add_key("keyring", "keyrota-session:9:1:2:3:a:b:c:d", NULL, 0, KEY_SPEC_THREAD_KEYRING);
 
         expect(other > 0);
         expect_int(copies_check(other, NULL), -EPERM);
