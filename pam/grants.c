@@ -64,6 +64,7 @@ static int record_grant(const struct grant *grant, const struct live_entry *entr
 static int give(const struct grant *grant, const struct live_ring *live, copies_serial ring, const struct copies_holder *holder, struct records *records,
                 int64_t now) {
         char name[SECRET_MAX], description[ENTRY_MAX];
+        size_t n_records = records->size;
         struct live_entry entry;
         int r;
 
@@ -74,12 +75,12 @@ static int give(const struct grant *grant, const struct live_ring *live, copies_
                 return r;
         if (entry.size == 0)
                 return -EBADMSG;
-        r = copies_put(ring, grant->secret.name, entry.bytes, entry.size, grant->secret.until, now);
-        if (r < 0)
-                return r;
         r = record_grant(grant, &entry, holder, records);
         if (r < 0)
-                (void) copies_remove(ring, grant->secret.name);
+                return r;
+        r = copies_put(ring, grant->secret.name, entry.bytes, entry.size, grant->secret.until, now);
+        if (r < 0)
+                records_forget(records, n_records);
         return r;
 }
 
@@ -104,11 +105,16 @@ int grants_fill(struct grants *grants, int32_t live_ring, copies_serial ring, co
 }
 
 void grants_take_back(struct grants *grants, copies_serial ring) {
+        int r = 0;
+
         for (size_t i = 0; i < grants->n; i++)
                 if (grants->items[i].given) {
-                        (void) copies_remove(ring, grants->items[i].secret.name);
+                        if (copies_remove(ring, grants->items[i].secret.name) < 0)
+                                r = -EIO;
                         grants->items[i].given = false;
                 }
+        if (r < 0)
+                (void) copies_clear(ring); /* rather than one too many */
 }
 
 size_t grants_count(const struct grants *grants) {

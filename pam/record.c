@@ -45,8 +45,8 @@ int records_add(struct records *records, enum audit_event event, const struct au
         return 0;
 }
 
-void records_forget(struct records *records) {
-        records->size = records->sent;
+void records_forget(struct records *records, size_t size) {
+        records->size = size > records->sent ? size : records->sent;
 }
 
 void records_clear(struct records *records) {
@@ -94,33 +94,39 @@ static int send_batch(struct records *records) {
         return 0;
 }
 
-static int64_t now_ms(void) {
-        struct timespec now = { .tv_sec = 0 };
+/* Milliseconds until deadline, 0 when it is over; *deadline 0: it begins now. */
+static int time_left(int64_t *deadline) {
+        struct timespec now;
+        int64_t now_ms;
 
-        (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+        if (clock_gettime(CLOCK_MONOTONIC, &now) < 0)
+                return 0;
+        now_ms = (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+        if (*deadline == 0)
+                *deadline = now_ms + DEADLINE_MS;
+        return *deadline > now_ms ? (int) (*deadline - now_ms) : 0;
+}
+
+/* Has the journal, maybe, room again? */
+static bool wait_for_room(const struct records *records, int64_t *deadline) {
+        struct pollfd room = { .fd = records->journal, .events = POLLOUT };
+        int left = time_left(deadline);
+
+        return left > 0 && (poll(&room, 1, left) >= 0 || errno == EINTR);
 }
 
 int records_send(struct records *records, bool wait) {
-        int64_t deadline = wait ? now_ms() + DEADLINE_MS : 0, left;
-        int r;
+        int64_t deadline = 0;
+        int r = 0;
 
-        if (records->sent == records->size)
-                return 0;
-        r = journal_connect(records);
+        if (records->sent < records->size)
+                r = journal_connect(records);
         while (r >= 0 && records->sent < records->size) {
-                struct pollfd room = { .fd = records->journal, .events = POLLOUT };
-
                 r = send_batch(records);
-                if (r == -EINTR)
+                if ((r == -EAGAIN || r == -EINTR) && wait && wait_for_room(records, &deadline))
                         r = 0;
-                if (r < 0 && r != -EAGAIN)
+                else if (r < 0 && r != -EAGAIN && r != -EINTR)
                         (void) close(TAKE_FD(records->journal)); /* of a journal that is no more */
-                if (r != -EAGAIN || !wait)
-                        continue;
-                left = deadline - now_ms();
-                if (left > 0 && (poll(&room, 1, (int) left) >= 0 || errno == EINTR))
-                        r = 0;
         }
         return r;
 }

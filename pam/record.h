@@ -24,8 +24,8 @@ struct records {
 /* 0, -ENOMEM or -EMSGSIZE. */
 int records_add(struct records *records, enum audit_event event, const struct audit_record *record);
 
-/* Those that were not sent will not be. */
-void records_forget(struct records *records);
+/* Takes back what was added since records->size was size, but for what has been sent. */
+void records_forget(struct records *records, size_t size);
 
 /* Sends what was not yet sent; 0, or a negative errno: -ENOENT, -ECONNREFUSED: no journal. -EAGAIN: it takes no more. wait: not before a second is over.
  * After an error it can be called again. */

@@ -235,11 +235,8 @@ static int get_ring(struct opening *o) {
         const char *reason;
         int r;
 
-        if (o->ring != 0 && (!o->is_new || o->holder.live == o->table->ring))
-                return 0;
         if (o->ring != 0)
-                copies_drop(o->ring); /* the live keyring was made anew meanwhile */
-        o->ring = 0;
+                return 0;
         reason = check_session_keyring(o->who->uid);
         if (reason) {
                 fail(o, NULL, "%s", reason);
@@ -254,7 +251,7 @@ static int get_ring(struct opening *o) {
         o->holder.live = o->table->ring;
         r = copies_new(&o->holder, &o->ring);
         if (r == -EINVAL) {
-                fail(o, NULL, "nothing is published in the kernel keyring; see 'keyrota status'");
+                fail(o, NULL, "the live kernel keyring %" PRId32 " cannot be used: there is none; see 'keyrota status'", o->table->ring);
                 return r;
         }
         if (r < 0) {
@@ -264,6 +261,18 @@ static int get_ring(struct opening *o) {
         }
         o->is_new = true;
         return 0;
+}
+
+/* Of the ring that this line made nothing stays; of an earlier line's, what that one gave. */
+static void take_back(struct opening *o) {
+        if (!o->is_new) {
+                grants_take_back(&o->grants, o->ring);
+                return;
+        }
+        (void) copies_clear(o->ring);
+        copies_drop(o->ring);
+        o->ring = 0;
+        o->is_new = false;
 }
 
 /* ---- giving --------------------------------------------------------------------------------------------------------- */
@@ -280,7 +289,7 @@ static int put_on_record(struct opening *o) {
         if (required)
                 r = records_send(&o->records, true);
         if (r < 0)
-                records_forget(&o->records);
+                records_forget(&o->records, 0);
         if (r < 0 && required)
                 fail(o, NULL, "the journal takes no record of it (%s), and keyrota.conf says audit = required", message_error(r));
         else if (r < 0)
@@ -303,7 +312,7 @@ static void hand_over(struct opening *o) {
 
         if (n_errors > 0 && (n_given == 0 || o->options.strict)) {
                 grants_take_back(&o->grants, o->ring);
-                records_forget(&o->records);
+                records_forget(&o->records, 0);
         }
         for (size_t i = 0; i < o->grants.n; i++)
                 if (o->grants.items[i].locked)
@@ -314,7 +323,7 @@ static void hand_over(struct opening *o) {
                 return;
 
         if (remember(o) < 0) {
-                records_forget(&o->records);
+                records_forget(&o->records, 0);
                 fail(o, NULL, "not enough memory");
                 return;
         }
@@ -354,8 +363,8 @@ static void give(struct opening *o) {
                                 hand_over(o);
                         return;
                 }
-                grants_take_back(&o->grants, o->ring);
-                records_forget(&o->records);
+                take_back(o);
+                records_forget(&o->records, 0);
         }
         fail(o, NULL, PATH_ACCESS " was replaced %d times meanwhile", ATTEMPTS_MAX);
 }
@@ -369,14 +378,11 @@ static void clean_up(struct opening *o) {
                 o->ring = session->ring;
         if (o->ring == 0 || (o->is_attached && !all))
                 return;
-        if (o->is_new || all)
+        if (all) {
                 (void) copies_clear(o->ring);
-        else
-                grants_take_back(&o->grants, o->ring);
-        if (o->is_new)
-                copies_drop(o->ring);
-        if (all)
                 (void) keyctl_unlink(o->ring, KEY_SPEC_SESSION_KEYRING);
+        }
+        take_back(o);
 }
 
 int session_open(pam_handle_t *pamh, int argc, const char **argv) {

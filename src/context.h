@@ -42,6 +42,9 @@ int verb_revoke(struct context *context, int argc, char *argv[]);
 int verb_rollback(struct context *context, int argc, char *argv[]);
 int verb_import(struct context *context, int argc, char *argv[]);
 int verb_rekey(struct context *context, int argc, char *argv[]);
+int verb_lock(struct context *context, int argc, char *argv[]);
+int verb_unlock(struct context *context, int argc, char *argv[]);
+int verb_explain(struct context *context, int argc, char *argv[]);
 int verb_destroy(struct context *context, int argc, char *argv[]);
 
 #endif

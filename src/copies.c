@@ -40,7 +40,7 @@ static size_t add_escaped(char *buffer, const char *text) {
 }
 
 /* 4 bytes for each of a field's bytes at the most. */
-_Static_assert(sizeof(COPIES_RING_PREFIX) + 4 * 11 + 4 +
+_Static_assert(sizeof(COPIES_RING_PREFIX) + 4 * 11 + 5 +
                                4 * (sizeof(((struct copies_holder *) 0)->user) + sizeof(((struct copies_holder *) 0)->service) +
                                     sizeof(((struct copies_holder *) 0)->tty) + sizeof(((struct copies_holder *) 0)->remote_host)) +
                                COPIES_ONLY_MAX <
@@ -119,7 +119,7 @@ static int take_field(const char **p, char *field, size_t size) {
 
 int copies_holder_parse(const char *description, struct copies_holder *ret) {
         char again[COPIES_DESCRIPTION_MAX];
-        struct copies_holder holder = { .uid = 0 };
+        struct copies_holder holder;
         const char *p = description;
         int32_t pid;
         int n = 0;

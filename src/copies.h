@@ -29,7 +29,7 @@ typedef int32_t copies_serial; /* of a ring or a key */
 
 /* Whose session it is. */
 struct copies_holder {
-        copies_serial live; /* the live keyring that the copies are of: no run over another tree takes them for its own */
+        copies_serial live;     /* the live keyring that the copies are of: no run over another tree takes them for its own */
         uid_t uid;
         uint32_t audit_session; /* AUDIT_SESSION_UNSET: none */
         pid_t pid;              /* of the program that opened the session */

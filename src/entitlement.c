@@ -243,5 +243,7 @@ int entitlement_each(const struct access_table *table, const struct membership *
                      int (*each)(const struct access_secret *secret, void *userdata), void *userdata) {
         struct visit v = { .each = each, .userdata = userdata };
 
+        if (entitlement_locked(table, who->name))
+                return 0; /* and nobody need be asked */
         return entitlement_each_or_locked(table, who, visit, &v);
 }

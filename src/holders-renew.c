@@ -123,8 +123,10 @@ static void take(struct renewal *renewal, const struct holder *holder, const cha
                 return;
         renewal->changed = true;
         r = put_on_record(renewal, AUDIT_COPY_REMOVED, holder, &record);
-        if (r < 0)
+        if (r < 0) {
                 failed(renewal, r);
+                tell(holder, name, r, "the copy is taken away, but that cannot be recorded in the journal");
+        }
 }
 
 static int read_published(const struct renewal *renewal, const struct access_secret *secret, struct keyring_header *ret_header, struct secret **ret) {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "access.h"
+#include "access-file.h"
 #include "locks.h"
 #include "paths.h"
 #include "policy.h"
@@ -167,4 +167,66 @@ int locks_save(const struct tree *tree, const struct locks *locks) {
         if (folder < 0)
                 return folder;
         return tree_replace_file(tree, PATH_LOCKED, text, size, 0600, true);
+}
+
+int locks_users(const struct locks *locks, const char ***ret, size_t *ret_n) {
+        const char **users = calloc(locks->n + 1, sizeof(*users));
+        size_t n = 0;
+
+        if (!users)
+                return -ENOMEM;
+        for (size_t i = 0; i < locks->n; i++)
+                if (locks->items[i].kind == LOCK_USER)
+                        users[n++] = locks->items[i].name;
+        *ret = users;
+        *ret_n = n;
+        return 0;
+}
+
+/* Every secret of the table, to stay as it is but for its lock. The names are those of secrets. */
+static int list_entries(const struct access_table *table, const struct locks *locks, struct access_secret **ret_secrets, struct access_entry **ret_entries,
+                        size_t *ret_n) {
+        _cleanup_free_ struct access_secret *secrets = NULL;
+        _cleanup_free_ struct access_entry *entries = NULL;
+        const char *line = NULL;
+        size_t n_lines = 0, n = 0;
+
+        while ((line = access_table_next(table, line)))
+                n_lines++;
+        secrets = calloc(n_lines + 1, sizeof(*secrets));
+        entries = calloc(n_lines + 1, sizeof(*entries));
+        if (!secrets || !entries)
+                return -ENOMEM;
+        while ((line = access_table_next(table, line))) {
+                if (access_secret_parse(line, &secrets[n]) < 0)
+                        continue;
+                entries[n] = (struct access_entry){ .name = secrets[n].name, .locked = locks_has(locks, LOCK_SECRET, secrets[n].name) };
+                n++;
+        }
+        *ret_secrets = TAKE_PTR(secrets);
+        *ret_entries = TAKE_PTR(entries);
+        *ret_n = n;
+        return 0;
+}
+
+int locks_apply(const struct tree *tree, const struct locks *locks) {
+        _cleanup_(access_table_freep) struct access_table *table = NULL;
+        _cleanup_free_ struct access_secret *secrets = NULL;
+        _cleanup_free_ struct access_entry *entries = NULL;
+        struct access_content content = { .ring = 0 };
+        _cleanup_free_ const char **users = NULL;
+        int r;
+
+        r = access_file_read(tree, &table);
+        if (r >= 0)
+                r = list_entries(table, locks, &secrets, &entries, &content.n_entries);
+        if (r >= 0)
+                r = locks_users(locks, &users, &content.n_locked);
+        if (r < 0)
+                return r;
+        content.ring = table->ring;
+        content.before = table;
+        content.entries = entries;
+        content.locked = users;
+        return access_file_write(tree, &content);
 }

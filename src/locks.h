@@ -4,7 +4,7 @@
 
 /*
  * What keyrota lock has locked, durable in PATH_LOCKED, a line for each: "secret NAME" or "user NAME", ascending, each once. What departs from that form, or
- * from a regular file of root's that nobody else writes to, locks every secret. May call access, policy and tree.
+ * from a regular file of root's that nobody else writes to, locks every secret. May call access-file, policy and tree.
  */
 
 #include <stdbool.h>
@@ -36,6 +36,12 @@ bool locks_has(const struct locks *locks, enum lock_kind kind, const char *name)
 /* 1: changed; 0: it was so already; -ENOMEM. */
 int locks_add(struct locks *locks, enum lock_kind kind, const char *name);
 int locks_remove(struct locks *locks, enum lock_kind kind, const char *name);
+
+/* The users, as struct access_content has them; the names are not copied. */
+int locks_users(const struct locks *locks, const char ***ret, size_t *ret_n);
+/* Writes them into the access table, all else of which stays; with PATH_ACCESS_TABLE_LOCK. 1: it was changed; 0; -ENOENT: there is no table; or as
+ * access_file_read() and access_file_write(). */
+int locks_apply(const struct tree *tree, const struct locks *locks);
 
 /* "secret", "user" */
 const char *lock_kind_to_string(enum lock_kind kind);

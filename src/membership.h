@@ -13,7 +13,7 @@
 struct membership {
         bool known;       /* there is such an account */
         int unsure;       /* not known, but perhaps only because a name service is away: its negative errno; else 0 */
-        uid_t uid;        /* of a known one; else (uid_t) -1 */
+        uid_t uid;        /* (uid_t) -1: unknown */
         const char *name; /* as the account spells itself; of an unknown one: as it was asked for */
         gid_t *gids;      /* primary group included */
         size_t n_gids;

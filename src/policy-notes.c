@@ -167,6 +167,16 @@ static int note_window(const struct policy *policy, struct diagnostics *notes) {
                                "window has no effect, as no consumer has on_change = restart or signal; leave it out");
 }
 
+/* RFC 7515: with an HMAC the key that verifies is the key that signs. */
+static int note_access(const struct policy *policy, struct diagnostics *notes) {
+        if (!policy->access.users_file || policy->access.use != USE_VERIFY || !algorithm_is_symmetric(policy->algorithm))
+                return 0;
+        return diagnostics_add(notes, false, policy->access.users_file, policy->access.users_line,
+                               "use = verify gives these users the key itself, as algorithm = %s has but one for both: who can verify can sign, too; an "
+                               "asymmetric algorithm (ES256, EdDSA) would keep them from that",
+                               algorithm_info(policy->algorithm)->name);
+}
+
 static int note_policy(const struct policy *policy, struct diagnostics *notes) {
         int r = note_gaps(policy, notes);
 
@@ -175,6 +185,8 @@ static int note_policy(const struct policy *policy, struct diagnostics *notes) {
                 if (r >= 0)
                         r = note_max_unavailable(policy, &policy->deliveries[i], notes);
         }
+        if (r >= 0)
+                r = note_access(policy, notes);
         return r < 0 ? r : note_window(policy, notes);
 }
 

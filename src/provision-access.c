@@ -82,21 +82,6 @@ static struct access_entry entry_of(const struct run *run, const struct item *it
         return entry;
 }
 
-/* Users, as access_content has them. */
-static int locked_users(const struct locks *locks, const char ***ret, size_t *ret_n) {
-        const char **users = calloc(locks->n + 1, sizeof(*users));
-        size_t n = 0;
-
-        if (!users)
-                return -ENOMEM;
-        for (size_t i = 0; i < locks->n; i++)
-                if (locks->items[i].kind == LOCK_USER)
-                        users[n++] = locks->items[i].name;
-        *ret = users;
-        *ret_n = n;
-        return 0;
-}
-
 static int write_table(const struct run *run, struct access_entry *entries, size_t n, const struct access_table *before, const struct locks *locks) {
         struct access_content content = { .ring = publication_ring(run->publication), .before = before, .entries = entries, .n_entries = n };
         _cleanup_free_ const char **users = NULL;
@@ -104,7 +89,7 @@ static int write_table(const struct run *run, struct access_entry *entries, size
 
         for (size_t i = 0; i < n; i++)
                 entries[i].locked = locks_has(locks, LOCK_SECRET, entries[i].policy ? entries[i].policy->name : entries[i].name);
-        r = locked_users(locks, &users, &content.n_locked);
+        r = locks_users(locks, &users, &content.n_locked);
         content.locked = users;
         return r < 0 ? r : access_file_write(run->context->tree, &content);
 }

@@ -37,7 +37,7 @@ static void sources_clear(struct sources *sources) {
         kek_free(sources->kek);
 }
 
-static _printf_(3, 4) int add_problem(char ***problems, size_t *n, const char *format, ...) {
+int status_add_problem(char ***problems, size_t *n, const char *format, ...) {
         char **grown = reallocarray(*problems, *n + 1, sizeof(*grown));
         va_list arguments;
         int r;
@@ -53,9 +53,6 @@ static _printf_(3, 4) int add_problem(char ***problems, size_t *n, const char *f
         (*n)++;
         return 0;
 }
-
-#define secret_problem(secret, ...) add_problem(&(secret)->problems, &(secret)->n_problems, __VA_ARGS__)
-#define status_problem(status, ...) add_problem(&(status)->problems, &(status)->n_problems, __VA_ARGS__)
 
 static void free_problems(char **problems, size_t n) {
         for (size_t i = 0; i < n; i++)
@@ -73,11 +70,15 @@ void status_free(struct status *status) {
                 keyset_free(secret->keyset);
                 free(secret->published);
                 free(secret->elsewhere);
+                free(secret->members);
+                free(secret->holders);
                 free_problems(secret->problems, secret->n_problems);
                 free(secret->environment);
                 free(secret->name);
         }
         free(status->secrets);
+        holders_clear(&status->holders);
+        locks_clear(&status->locks);
         free_problems(status->problems, status->n_problems);
         policy_set_free(status->policies);
         free(status);
@@ -367,6 +368,8 @@ int status_read(struct context *context, struct status **ret) {
                 r = open_sources(context, status, &sources);
         if (r >= 0)
                 r = look_at_all(context, status, &sources);
+        if (r >= 0)
+                r = status_look_at_access(context, status);
         if (r >= 0)
                 r = look_at_rest(context, status);
         if (r < 0)

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "context.h"
+#include "holder-show.h"
 #include "log.h"
 #include "status.h"
 
@@ -18,7 +19,7 @@ static void print_help(void) {
         (void) puts("keyrota status [OPTION...] [NAME...]\n"
                     "\n"
                     "Show every secret, or the secrets NAME... only: environment, algorithm, keys with state and\n"
-                    "age, what comes next, consumers, and what is wrong.\n"
+                    "age, what comes next, consumers, users, sessions that hold copies, and what is wrong.\n"
                     "\n"
                     "Options:\n"
                     "  --json        Print JSON\n"
@@ -65,6 +66,18 @@ static const char *algorithm_of(const struct status_secret *secret) {
         return "-";
 }
 
+static void print_access(const struct status_secret *secret) {
+        char text[HOLDER_TEXT_MAX];
+
+        if (secret->members)
+                (void) printf("    users   %s  %s%s%s\n", secret->members, use_to_string(secret->access_use),
+                              secret->access_reads == READS_RECORDED ? "  recorded" : "", secret->locked ? "  locked" : "");
+        else if (secret->locked)
+                (void) printf("    users   locked\n");
+        for (size_t i = 0; i < secret->n_holders; i++)
+                (void) printf("    holder  %s  %s\n", holder_to_string(secret->holders[i].holder, text), holder_copy_to_string(secret->holders[i].copy));
+}
+
 static void print_secret(const struct status *status, const struct status_secret *secret) {
         char age[AGE_MAX], when[TIME_TEXT_MAX];
         size_t n_consumers = secret->policy ? secret->policy->n_deliveries : 0;
@@ -92,6 +105,7 @@ static void print_secret(const struct status *status, const struct status_secret
                               delivery->credential ? delivery->credential : "reads the JWKS file",
                               delivery->credential ? "  " : "", delivery->credential ? format_to_string(delivery->format) : "");
         }
+        print_access(secret);
         for (size_t i = 0; i < secret->n_problems; i++)
                 (void) printf("    wrong: %s\n", secret->problems[i]);
 }
@@ -101,6 +115,9 @@ static void print_table(const struct status *status, bool (*wanted)(const char *
         for (size_t i = 0; i < status->n_secrets; i++)
                 if (wanted(status->secrets[i].name, userdata))
                         print_secret(status, &status->secrets[i]);
+        for (size_t i = 0; i < status->locks.n; i++)
+                if (status->locks.items[i].kind == LOCK_USER)
+                        (void) printf("locked: user %s\n", status->locks.items[i].name);
         for (size_t i = 0; i < status->n_problems; i++)
                 (void) printf("wrong: %s\n", status->problems[i]);
 }
@@ -169,6 +186,35 @@ static json_t *json_running(const struct status_secret *secret) {
         return array;
 }
 
+/* Users, then groups with their @. */
+static json_t *json_members(const struct status_secret *secret) {
+        _cleanup_free_ char *copy = secret->members ? strdup(secret->members) : NULL;
+        json_t *array = json_array();
+        char *rest = copy, *word;
+
+        while ((word = strsep(&rest, " ")))
+                json_array_append_new(array, json_string(word));
+        return array;
+}
+
+static json_t *json_access(const struct status_secret *secret) {
+        json_t *holders = json_array();
+
+        for (size_t i = 0; i < secret->n_holders; i++)
+                json_array_append_new(holders, holder_to_json(secret->holders[i].holder, secret->holders[i].copy));
+        return json_pack("{s:o, s:s?, s:s?, s:b, s:o}", "users", json_members(secret), "use", secret->members ? use_to_string(secret->access_use) : NULL,
+                         "reads", secret->members ? reads_to_string(secret->access_reads) : NULL, "locked", (int) secret->locked, "holders", holders);
+}
+
+static json_t *json_locked_users(const struct status *status) {
+        json_t *array = json_array();
+
+        for (size_t i = 0; i < status->locks.n; i++)
+                if (status->locks.items[i].kind == LOCK_USER)
+                        json_array_append_new(array, json_string(status->locks.items[i].name));
+        return array;
+}
+
 static const char *waits_for(const struct status_secret *secret) {
         switch (secret->result.wait) {
         case LIFECYCLE_WAIT_VERIFIERS:
@@ -184,12 +230,12 @@ static const char *waits_for(const struct status_secret *secret) {
 static json_t *json_secret(const struct status *status, const struct status_secret *secret) {
         const char *algorithm = algorithm_of(secret);
 
-        return json_pack("{s:s, s:s?, s:s?, s:b, s:s?, s:I, s:o, s:o, s:o, s:o, s:s?, s:b, s:o}", "name", secret->name, "environment",
+        return json_pack("{s:s, s:s?, s:s?, s:b, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:s?, s:b, s:o}", "name", secret->name, "environment",
                          secret->environment, "algorithm", strcmp(algorithm, "-") == 0 ? NULL : algorithm, "retired",
                          (int) !secret->policy, "policy", secret->policy ? secret->policy->file : NULL, "generation",
                          (json_int_t) (secret->keyset ? secret->keyset->generation : 0), "keys",
                          json_keys(status, secret), "consumers", json_consumers(secret), "running",
-                         json_running(secret), "next",
+                         json_running(secret), "access", json_access(secret), "next",
                          secret->keyset && secret->policy && secret->policy->valid ? json_time(secret->result.next) : json_null(),
                          "waits_for", waits_for(secret), "overdue", (int) secret->result.overdue, "problems", json_problems(secret->problems, secret->n_problems));
 }
@@ -201,7 +247,7 @@ static int print_json(const struct status *status, bool (*wanted)(const char *na
         for (size_t i = 0; i < status->n_secrets; i++)
                 if (wanted(status->secrets[i].name, userdata))
                         json_array_append_new(secrets, json_secret(status, &status->secrets[i]));
-        root = json_pack("{s:o, s:I, s:o}", "secrets", secrets, "records_missing", (json_int_t) status->records_missing,
+        root = json_pack("{s:o, s:o, s:I, s:o}", "secrets", secrets, "locked_users", json_locked_users(status), "records_missing", (json_int_t) status->records_missing,
                          "problems", json_problems(status->problems, status->n_problems));
         if (!root)
                 return log_oom();

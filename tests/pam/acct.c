@@ -140,6 +140,8 @@ static key_serial_t make_ring(const char *name, key_serial_t in, unsigned mask) 
         return ring > 0 && keyctl_setperm(ring, mask) == 0 ? ring : -1;
 }
 
+#define WITH_LIVE_RING "keyrota-access 2\nring 7\n"
+
 /* Kept by the process keyring. */
 static void publish(void) {
         _cleanup_fclose_ FILE *live = fopen("live", "re"), *table = NULL;
@@ -170,11 +172,11 @@ static void publish(void) {
                 return;
         n = fread(text, 1, sizeof(text) - 1, table);
         text[n] = '\0';
-        if (strncmp(text, "keyrota-access 2\nring 7\n", 24) == 0) {
+        if (strncmp(text, WITH_LIVE_RING, strlen(WITH_LIVE_RING)) == 0) {
                 FILE *out = fopen("run/access", "we");
 
                 if (out) {
-                        fprintf(out, "keyrota-access 2\nring %d\n%s", ring, text + 24);
+                        fprintf(out, "keyrota-access 2\nring %d\n%s", ring, text + strlen(WITH_LIVE_RING));
                         (void) fclose(out);
                 }
         }

@@ -36,17 +36,18 @@ service() {
         printf '%s\n' "${@//%m/$PAM_MODULE}" >"pam.d/$name"
 }
 
-# acct SERVICE USER [CALL]: prints the code's name and the log, never for longer than it takes to say that it hangs
+# acct SERVICE USER [CALL [RING]]: prints the code's name and the log, never for longer than it takes to say that it hangs
 acct() {
         timeout 20 "$PAM_ACCT" "$scratch/pam.d" "$@"
 }
 
-# verdict DESCRIPTION WANTED SERVICE USER [CALL]: compares the code's name, and the program's status with it
+# verdict DESCRIPTION WANTED SERVICE USER [CALL [RING]]: compares the code's name, and the program's status with it; $last is all that it printed
 verdict() {
         local description=$1 wanted=$2 output status
         shift 2
         output=$(acct "$@" 2>&1)
         status=$?
+        last=$output
         [[ $wanted == success ]] && wanted+=', status 0' || wanted+=', status 1'
         is "$description" "${output%%$'\n'*}, status $status" "$wanted" || diag "$output"
 }

@@ -104,16 +104,15 @@ int main(int argc, char *argv[]) {
         char line[256];
         copies_serial ring;
 
-        if (argc != 7) {
-                (void) fputs("session-tool LIVE UID USER SERVICE any|verify|sign SECRET\n", stderr);
+        if (argc != 6) {
+                (void) fputs("session-tool LIVE UID USER SERVICE ONLY\n", stderr);
                 return EXIT_FAILURE;
         }
         holder.live = atoi(argv[1]);
         holder.uid = (uid_t) strtoul(argv[2], NULL, 10);
         (void) snprintf(holder.user, sizeof(holder.user), "%s", argv[3]);
         (void) snprintf(holder.service, sizeof(holder.service), "%s", argv[4]);
-        if (strcmp(argv[5], "any") != 0 || *argv[6])
-                (void) snprintf(holder.only, sizeof(holder.only), "%s%s%s", argv[5], *argv[6] ? "/" : "", argv[6]);
+        (void) snprintf(holder.only, sizeof(holder.only), "%s", argv[5]);
         ring = begin(&holder);
         (void) puts("ready");
         (void) fflush(stdout);

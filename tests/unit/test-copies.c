@@ -43,7 +43,7 @@ static bool has_mask(key_serial_t key, unsigned wanted) {
 
 TEST(holder_comes_back_from_the_description) {
         const struct copies_holder odd = {
-                .live = INT32_MAX, .uid = 4294967294u, .audit_session = AUDIT_SESSION_UNSET, .pid = 1, .only = "verify/web", .user = "DOMAIN\\b\xc3\xb6rje", .service = "", .tty = ":0", .remote_host = "a b;c\n",
+                .live = INT32_MAX, .uid = 4294967294u, .audit_session = AUDIT_SESSION_UNSET, .pid = 1, .user = "DOMAIN\\b\xc3\xb6rje", .service = "", .tty = ":0", .remote_host = "a b;c\n",
         };
         const struct copies_holder *const holders[] = { &alice, &odd };
 
@@ -54,9 +54,7 @@ TEST(holder_comes_back_from_the_description) {
                 copies_holder_format(holders[i], text);
                 expect(!strpbrk(text, " ;\n"));
                 expect_int(copies_holder_parse(text, &back), 0);
-                expect(back.uid == holders[i]->uid && back.audit_session == holders[i]->audit_session && back.pid == holders[i]->pid);
-                expect_int(back.live, holders[i]->live);
-                expect_string(back.only, holders[i]->only);
+                expect(back.live == holders[i]->live && back.uid == holders[i]->uid && back.audit_session == holders[i]->audit_session && back.pid == holders[i]->pid);
                 expect_string(back.user, holders[i]->user);
                 expect_string(back.service, holders[i]->service);
                 expect_string(back.tty, holders[i]->tty);
@@ -99,11 +97,10 @@ TEST(what_a_session_is_given_comes_back_from_the_description) {
 
 TEST(descriptions_of_another_form_have_no_holder) {
         static const char *const others[] = {
-                "", "keyrota", "keyrota-session:", "keyrota-session:9:1:2:3", "keyrota-session:9:1:2:3:a:b:c",
-                "keyrota-session:9:1:2:3:a:b:c:d:", "keyrota-session:9:1:2:3:a:b:c:d:e", "keyrota-session:9:1:2:3:a:b:c:d:sign:e",
-                "keyrota-session:9:1:2:3:a:b:c:\\x0", "keyrota-session:9:1:2:3:a:b:c:\\y00", "keyrota-session:0:1:2:3:a:b:c:d",
-                "keyrota-session: 9:1:2:3:a:b:c:d", "keyrota-session:9:+1:2:3:a:b:c:d", "keyrota-session:9:4294967297:2:3:a:b:c:d",
-                "keyrota-session:9:1:2:3:a b:c:d:e", "keyrota-session:9:1:2:3:\\x61:b:c:d", "_ses",
+                "", "keyrota", "keyrota-session:", "keyrota-session:9:1:2:3", "keyrota-session:9:1:2:3:a:b:c", "keyrota-session:9:1:2:3:a:b:c:d:",
+                "keyrota-session:9:1:2:3:a:b:c:d:e", "keyrota-session:9:1:2:3:a:b:c:d:sign:e", "keyrota-session:9:1:2:3:a:b:c:\\x0",
+                "keyrota-session:9:1:2:3:a:b:c:\\y00", "keyrota-session:0:1:2:3:a:b:c:d", "keyrota-session: 9:1:2:3:a:b:c:d", "keyrota-session:9:+1:2:3:a:b:c:d",
+                "keyrota-session:9:4294967297:2:3:a:b:c:d", "keyrota-session:9:1:2:3:a b:c:d:e", "keyrota-session:9:1:2:3:\\x61:b:c:d", "_ses",
         };
         struct copies_holder holder;
 

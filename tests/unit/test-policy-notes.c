@@ -195,6 +195,18 @@ TEST(notes_are_printed_as_notes) {
         diagnostics_clear(&notes);
 }
 
+TEST(who_verifies_an_hmac_can_sign) {
+        static const struct row rows[] = {
+                { HS "[access]\nuse = verify\nusers = alice\n",
+                  "6: use = verify gives these users the key itself, as algorithm = HS256 has but one for both: who can verify can sign, too; an asymmetric "
+                  "algorithm (ES256, EdDSA) would keep them from that" },
+                { HS "[access]\nusers = alice\nuse = sign\n", NULL },
+                { "[secret]\nenvironment = test\nalgorithm = ES256\n[access]\nusers = alice\n", NULL },
+        };
+
+        CHECK_ROWS(rows);
+}
+
 int main(void) {
         return tap_main();
 }
