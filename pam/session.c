@@ -248,12 +248,8 @@ static int get_ring(struct opening *o) {
                 return 0;
         }
         (void) snprintf(o->holder.user, sizeof(o->holder.user), "%s", o->who->name); /* as later runs look it up */
-        o->holder.live = o->table->ring;
+        memcpy(o->holder.home, o->table->folder, sizeof(o->holder.home));
         r = copies_new(&o->holder, &o->ring);
-        if (r == -EINVAL) {
-                fail(o, NULL, "the live kernel keyring %" PRId32 " cannot be used: there is none; see 'keyrota status'", o->table->ring);
-                return r;
-        }
         if (r < 0) {
                 fail(o, NULL, r == -EDQUOT ? "root's quota of keys is used up (%s); see keyrings(7), root_maxkeys" : "cannot make a keyring: %s",
                      message_error(r));

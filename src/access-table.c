@@ -46,7 +46,7 @@ void access_table_free(struct access_table *table) {
         free(table);
 }
 
-static int open_folder(const char **ret_reason) {
+static int open_folder(uint64_t ret_identity[static 2], const char **ret_reason) {
         _cleanup_close_ int fd = -EBADF;
         struct stat st;
 
@@ -59,15 +59,17 @@ static int open_folder(const char **ret_reason) {
                 *ret_reason = "others than root can write to the folder";
                 return -EPERM;
         }
+        ret_identity[0] = st.st_dev;
+        ret_identity[1] = st.st_ino;
         return TAKE_FD(fd);
 }
 
 /* Never waits, whatever lies there (O_NONBLOCK: a FIFO); decides by what was opened, not by the path. */
-static int open_table(struct stat *ret_status, const char **ret_reason) {
+static int open_table(uint64_t ret_folder[static 2], struct stat *ret_status, const char **ret_reason) {
         _cleanup_close_ int folder = -EBADF, fd = -EBADF;
         struct stat st;
 
-        folder = open_folder(ret_reason);
+        folder = open_folder(ret_folder, ret_reason);
         if (folder < 0)
                 return folder;
 
@@ -322,13 +324,12 @@ int access_table_read(struct access_table **ret, const char **ret_reason) {
         int r;
 
         *ret_reason = NULL;
-        fd = open_table(&st, ret_reason);
-        if (fd < 0)
-                return fd;
-
         table = calloc(1, sizeof(*table));
         if (!table)
                 return -ENOMEM;
+        fd = open_table(table->folder, &st, ret_reason);
+        if (fd < 0)
+                return fd;
         table->size = (size_t) st.st_size;
         table->device = st.st_dev;
         table->inode = st.st_ino;

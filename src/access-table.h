@@ -20,6 +20,7 @@ struct access_table {
         char *text; /* owns what lines and members point into; size bytes and a NUL */
         size_t size;
         int32_t ring; /* serial number of the live keyring; 0: nothing is published */
+        uint64_t folder[2]; /* device and inode of the folder that it was read from */
         dev_t device; /* which file was read, see access_table_is_current() */
         ino_t inode;
         struct timespec changed;

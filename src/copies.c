@@ -51,7 +51,7 @@ void copies_holder_format(const struct copies_holder *holder, char buffer[static
         const char *const fields[] = { holder->user, holder->service, holder->tty, holder->remote_host };
         size_t n;
 
-        n = (size_t) snprintf(buffer, COPIES_DESCRIPTION_MAX, COPIES_RING_PREFIX "%" PRId32 ":%" PRIu32 ":%" PRIu32 ":%" PRId32, holder->live,
+        n = (size_t) snprintf(buffer, COPIES_DESCRIPTION_MAX, COPIES_RING_PREFIX "%" PRIu64 ".%" PRIu64 ":%" PRIu32 ":%" PRIu32 ":%" PRId32, holder->home[0], holder->home[1],
                               (uint32_t) holder->uid, holder->audit_session, (int32_t) holder->pid);
         for (size_t i = 0; i < ELEMENTSOF(fields); i++) {
                 buffer[n++] = ':';
@@ -124,8 +124,9 @@ int copies_holder_parse(const char *description, struct copies_holder *ret) {
         int32_t pid;
         int n = 0;
 
-        if (sscanf(p, COPIES_RING_PREFIX "%" SCNd32 ":%" SCNu32 ":%" SCNu32 ":%" SCNd32 "%n", &holder.live, &holder.uid, &holder.audit_session, &pid, &n) != 4 ||
-            n == 0 || holder.live <= 0)
+        if (sscanf(p, COPIES_RING_PREFIX "%" SCNu64 ".%" SCNu64 ":%" SCNu32 ":%" SCNu32 ":%" SCNd32 "%n", &holder.home[0], &holder.home[1], &holder.uid,
+                   &holder.audit_session, &pid, &n) != 5 ||
+            n == 0)
                 return -EBADMSG;
         holder.pid = pid;
         p += n;
@@ -202,8 +203,6 @@ static int key_make(const char *type, const char *description, const void *paylo
 int copies_new(const struct copies_holder *holder, copies_serial *ret) {
         char description[COPIES_DESCRIPTION_MAX];
 
-        if (holder->live <= 0)
-                return -EINVAL;
         copies_holder_format(holder, description);
         return key_make("keyring", description, NULL, 0, ret);
 }

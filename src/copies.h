@@ -29,7 +29,7 @@ typedef int32_t copies_serial; /* of a ring or a key */
 
 /* Whose session it is. */
 struct copies_holder {
-        copies_serial live;     /* the live keyring that the copies are of: no run over another tree takes them for its own */
+        uint64_t home[2];       /* device and inode of the folder with the access table: no run over another tree takes the copies for its own */
         uid_t uid;
         uint32_t audit_session; /* AUDIT_SESSION_UNSET: none */
         pid_t pid;              /* of the program that opened the session */
@@ -37,7 +37,7 @@ struct copies_holder {
         char only[COPIES_ONLY_MAX]; /* what of the user's secrets the session is given, see copies_holder_wants(); "": all */
 };
 
-/* "keyrota-session:LIVE:UID:AUDITSESSION:PID:USER:SERVICE:TTY:REMOTEHOST", of the last four everything but letters, digits and "_.-@/" as \xNN; and ":ONLY"
+/* "keyrota-session:DEVICE.INODE:UID:AUDITSESSION:PID:USER:SERVICE:TTY:REMOTEHOST", of the last four everything but letters, digits and "_.-@/" as \xNN; and ":ONLY"
  * where not all is given. */
 #define COPIES_RING_PREFIX "keyrota-session:"
 #define COPIES_DESCRIPTION_MAX 3800 /* bytes, with its NUL; the kernel takes 4095 */
@@ -49,7 +49,7 @@ bool copies_holder_wants(const struct copies_holder *holder, const char *name, b
 /* The holder's part of an audit record, which points into holder. */
 void copies_holder_record(const struct copies_holder *holder, struct audit_record *record);
 
-/* An empty ring that is linked nowhere but in the thread's own keyring. -EINVAL: holder->live is no serial number; -EDQUOT: root's quota of keys
+/* An empty ring that is linked nowhere but in the thread's own keyring. -EDQUOT: root's quota of keys
  * is used up; or what add_key(2) says. */
 int copies_new(const struct copies_holder *holder, copies_serial *ret);
 /* Links it into the session keyring; nobody but the session has it then. -EDQUOT: the user's quota is used up, of which a link takes 4 bytes. */

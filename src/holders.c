@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "holders.h"
+#include "paths.h"
 
 #define PROC_KEYS "/proc/keys"
 
@@ -30,11 +31,6 @@ static bool parse_line(const char *line, copies_serial *ret) {
                 return false;
         *ret = (copies_serial) serial;
         return true;
-}
-
-/* On the host also of a keyring that is gone: nobody else would ever take such copies away. */
-static bool is_ours(const struct context *context, keyring_serial live, const struct copies_holder *who) {
-        return who->live == live || (context_is_host(context) && keyring_check(who->live) == -ENOKEY);
 }
 
 static int add(struct holders *holders, const struct holder *holder) {
@@ -66,7 +62,8 @@ static void sort(struct holders *holders) {
         holders->n = n;
 }
 
-static int read_lines(FILE *stream, const struct context *context, keyring_serial live, struct holders *holders) {
+/* home: those of another folder are another tree's, or another system's whose root is the same to the kernel (a container without users of its own). */
+static int read_lines(FILE *stream, const struct stat *home, struct holders *holders) {
         _cleanup_free_ char *line = NULL;
         size_t room = 0;
 
@@ -79,7 +76,7 @@ static int read_lines(FILE *stream, const struct context *context, keyring_seria
                 r = copies_check(holder.ring, &holder.who);
                 if (r == -ENOKEY || r == -EPERM)
                         continue;
-                if (r >= 0 && is_ours(context, live, &holder.who))
+                if (r >= 0 && holder.who.home[0] == home->st_dev && holder.who.home[1] == home->st_ino)
                         r = add(holders, &holder);
                 if (r < 0)
                         return r;
@@ -89,18 +86,21 @@ static int read_lines(FILE *stream, const struct context *context, keyring_seria
 
 int holders_load(const struct context *context, struct holders *ret) {
         _cleanup_(holders_clear) struct holders holders = { .n = 0 };
+        _cleanup_close_ int folder = -EBADF;
         _cleanup_fclose_ FILE *stream = NULL;
-        keyring_serial live = 0;
+        struct stat home;
         int r;
 
-        if (context->ring) {
-                r = keyring_open(context->ring, false, &live);
-                if (r < 0 && r != -ENOKEY)
-                        return r;
+        folder = context->ring ? tree_open_path(context->tree, PATH_RUN, O_PATH | O_DIRECTORY, 0) : -ENOENT;
+        if (folder < 0 && folder != -ENOENT)
+                return folder;
+        if (folder >= 0) {
+                if (fstat(folder, &home) < 0)
+                        return -errno;
                 stream = fopen(PROC_KEYS, "re");
                 if (!stream)
                         return -errno;
-                r = read_lines(stream, context, live, &holders);
+                r = read_lines(stream, &home, &holders);
                 if (r < 0)
                         return r;
                 sort(&holders);

@@ -42,6 +42,10 @@ mount --bind "$KEYROTA_TEST_HOST/etc" /etc && mount -t tmpfs -o mode=0755 tmpfs 
 mkdir -p -m 0755 /var/lib/systemd /etc/keyrota/policy.d /run/systemd/journal
 echo DEPLOYMENT=test >/etc/machine-info
 
+run_folder() {
+        echo /run/keyrota
+}
+
 live() {
         keyctl search @u keyring keyrota
 }

@@ -28,8 +28,8 @@ for file in passwd group nsswitch.conf; do
         mount --bind "$WORK/$file" "/etc/$file" || bail_out "cannot put another /etc/$file in place"
 done
 
-live() {
-        keyctl search @u keyring "$RING"
+run_folder() {
+        echo "$TREE/run/keyrota"
 }
 
 published() {
@@ -98,6 +98,18 @@ is 'a user can destroy their copy' "$(ask a1 invalidate web)" 'done'
 is 'and harms nobody' "$(ask a2 read web)" "$(published web verify)"
 ok 'the next run' keyrota provision
 is 'gives it back' "$(ask a1 read web)" "$(published web verify)"
+
+# Somebody with root's keyrings unlinks the live one; what sessions hold is still known to be of it.
+drop_ring
+ok 'the live keyring is gone: a run makes another' keyrota provision
+ok 'and rotates' keyrota rotate --now hook
+is 'open sessions have what is published there' "$(ask a1 read hook) $(ask c read web)" "$(published hook sign) $(published web verify)"
+drop_ring
+hook_policy bob
+ok 'gone once more, and a user is taken out of the policy' keyrota provision
+is 'open sessions have lost it' "$(ask a1 list)" 'web'
+hook_policy
+ok '(put back)' keyrota provision
 
 if command -v strace >/dev/null && [[ -z ${KEYROTA_SANITIZED-} ]]; then
         is 'a run with nothing to change asks for no change but of the kernel'\''s clocks on the copies' \
@@ -203,12 +215,12 @@ as_bob() {
 ring=$(keyctl describe "$(ask a1 serial web)" >/dev/null; awk '$9 ~ /^keyrota-session:/ && $9 ~ /:alice:sshd:/ { print $1 }' /proc/keys | head -n 1)
 like 'a ring is found where runs look for it' "$ring" '^[0-9a-f]{8}$'
 forged=()
-for line in "$(printf '%08x' "$(live)") I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:bob:sshd::: 1" \
-        "$ring I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:bob:sshd::: 1" \
+for line in "$(printf '%08x' "$(keyctl search @u keyring "$RING")") I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(stat -c %d.%i "$(run_folder)"):61202:1:1:bob:sshd::: 1" \
+        "$ring I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(stat -c %d.%i "$(run_folder)"):61202:1:1:bob:sshd::: 1" \
         '7fffffff I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:nonsense' 'keyrota-session:' ''; do
         key=$(as_bob add user "forged"$'\n'"$line"$'\n' x @u) && as_bob setperm "$key" 0x3f3f3f3f && forged+=("$key")
 done
-own=$(as_bob newring "keyrota-session:$(live):61202:1:1:bob:sshd::" @u)
+own=$(as_bob newring "keyrota-session:$(stat -c %d.%i "$(run_folder)"):61202:1:1:bob:sshd::" @u)
 as_bob setperm "$own" 0x3f3f3f3f
 is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:.*:bob:' /proc/keys)" '5 2'
 entries=$(ring_entries)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Login sessions that hold copies, played by tests/unit/session-tool, and files of accounts to put in the place of /etc's, in a mount namespace. For scripts that have
-# sourced tap.sh; they define live(), which prints the serial number of the live keyring, and call sessions_cleanup at their end.
+# sourced tap.sh; they define run_folder(), which prints the folder of the access table, and call sessions_cleanup at their end.
 
 : "${KEYROTA_BUILD:?is the folder of the build; run this with make check}"
 
@@ -45,7 +45,7 @@ edit() {
 session() {
         local in out
         mkfifo "$WORK/$1.in" "$WORK/$1.out"
-        "$KEYROTA_BUILD/tests/unit/session-tool" "$(live)" "$2" "$3" sshd "${4-}" <"$WORK/$1.in" >"$WORK/$1.out" &
+        "$KEYROTA_BUILD/tests/unit/session-tool" "$(run_folder)" "$2" "$3" sshd "${4-}" <"$WORK/$1.in" >"$WORK/$1.out" &
         SESSION_PID[$1]=$!
         exec {in}>"$WORK/$1.in" {out}<"$WORK/$1.out"
         SESSION_IN[$1]=$in

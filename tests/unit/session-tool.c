@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -103,12 +104,18 @@ int main(int argc, char *argv[]) {
         struct copies_holder holder = { .audit_session = AUDIT_SESSION_UNSET, .pid = getpid(), .tty = "pts/7", .remote_host = "192.0.2.1" };
         char line[256];
         copies_serial ring;
+        struct stat home;
 
         if (argc != 6) {
-                (void) fputs("session-tool LIVE UID USER SERVICE ONLY\n", stderr);
+                (void) fputs("session-tool FOLDER UID USER SERVICE ONLY\n", stderr);
                 return EXIT_FAILURE;
         }
-        holder.live = atoi(argv[1]);
+        if (stat(argv[1], &home) < 0) {
+                perror(argv[1]);
+                return EXIT_FAILURE;
+        }
+        holder.home[0] = home.st_dev;
+        holder.home[1] = home.st_ino;
         holder.uid = (uid_t) strtoul(argv[2], NULL, 10);
         (void) snprintf(holder.user, sizeof(holder.user), "%s", argv[3]);
         (void) snprintf(holder.service, sizeof(holder.service), "%s", argv[4]);

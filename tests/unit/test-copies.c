@@ -16,7 +16,7 @@
 #define USER 61234 /* of nobody's: its keys and quota are this test's */
 
 static const struct copies_holder alice = {
-        .live = 4242, .uid = USER, .audit_session = 7, .pid = 4711, .user = "alice", .service = "sshd", .tty = "pts/3", .remote_host = "2001:db8::1",
+        .home = { 24, 4242 }, .uid = USER, .audit_session = 7, .pid = 4711, .user = "alice", .service = "sshd", .tty = "pts/3", .remote_host = "2001:db8::1",
 };
 
 static copies_serial new_ring(void) {
@@ -43,7 +43,7 @@ static bool has_mask(key_serial_t key, unsigned wanted) {
 
 TEST(holder_comes_back_from_the_description) {
         const struct copies_holder odd = {
-                .live = INT32_MAX, .uid = 4294967294u, .audit_session = AUDIT_SESSION_UNSET, .pid = 1, .user = "DOMAIN\\b\xc3\xb6rje", .service = "", .tty = ":0", .remote_host = "a b;c\n",
+                .home = { 0, UINT64_MAX }, .uid = 4294967294u, .audit_session = AUDIT_SESSION_UNSET, .pid = 1, .user = "DOMAIN\\b\xc3\xb6rje", .service = "", .tty = ":0", .remote_host = "a b;c\n",
         };
         const struct copies_holder *const holders[] = { &alice, &odd };
 
@@ -54,7 +54,8 @@ TEST(holder_comes_back_from_the_description) {
                 copies_holder_format(holders[i], text);
                 expect(!strpbrk(text, " ;\n"));
                 expect_int(copies_holder_parse(text, &back), 0);
-                expect(back.live == holders[i]->live && back.uid == holders[i]->uid && back.audit_session == holders[i]->audit_session && back.pid == holders[i]->pid);
+                expect(back.home[0] == holders[i]->home[0] && back.home[1] == holders[i]->home[1]);
+                expect(back.uid == holders[i]->uid && back.audit_session == holders[i]->audit_session && back.pid == holders[i]->pid);
                 expect_string(back.user, holders[i]->user);
                 expect_string(back.service, holders[i]->service);
                 expect_string(back.tty, holders[i]->tty);
@@ -64,7 +65,7 @@ TEST(holder_comes_back_from_the_description) {
 
 TEST(longest_holder_fits) {
         char text[COPIES_DESCRIPTION_MAX];
-        struct copies_holder longest = { .live = 2147483647, .uid = 4294967294u, .audit_session = 4294967295u, .pid = 2147483647 }, back;
+        struct copies_holder longest = { .home = { UINT64_MAX, UINT64_MAX }, .uid = 4294967294u, .audit_session = 4294967295u, .pid = 2147483647 }, back;
 
         memset(longest.user, '\n', sizeof(longest.user) - 1);
         memset(longest.service, '\n', sizeof(longest.service) - 1);
@@ -97,23 +98,15 @@ TEST(what_a_session_is_given_comes_back_from_the_description) {
 
 TEST(descriptions_of_another_form_have_no_holder) {
         static const char *const others[] = {
-                "", "keyrota", "keyrota-session:", "keyrota-session:9:1:2:3", "keyrota-session:9:1:2:3:a:b:c", "keyrota-session:9:1:2:3:a:b:c:d:",
-                "keyrota-session:9:1:2:3:a:b:c:d:e", "keyrota-session:9:1:2:3:a:b:c:d:sign:e", "keyrota-session:9:1:2:3:a:b:c:\\x0",
-                "keyrota-session:9:1:2:3:a:b:c:\\y00", "keyrota-session:0:1:2:3:a:b:c:d", "keyrota-session: 9:1:2:3:a:b:c:d", "keyrota-session:9:+1:2:3:a:b:c:d",
-                "keyrota-session:9:4294967297:2:3:a:b:c:d", "keyrota-session:9:1:2:3:a b:c:d:e", "keyrota-session:9:1:2:3:\\x61:b:c:d", "_ses",
+                "", "keyrota", "keyrota-session:", "keyrota-session:9.8:1:2:3", "keyrota-session:9.8:1:2:3:a:b:c", "keyrota-session:9.8:1:2:3:a:b:c:d:",
+                "keyrota-session:9.8:1:2:3:a:b:c:d:e", "keyrota-session:9.8:1:2:3:a:b:c:d:sign:e", "keyrota-session:9.8:1:2:3:a:b:c:\\x0",
+                "keyrota-session:9.8:1:2:3:a:b:c:\\y00", "keyrota-session:9:1:2:3:a:b:c:d", "keyrota-session: 9.8:1:2:3:a:b:c:d", "keyrota-session:9.8:+1:2:3:a:b:c:d",
+                "keyrota-session:9.8:4294967297:2:3:a:b:c:d", "keyrota-session:9.8:1:2:3:a b:c:d:e", "keyrota-session:9.8:1:2:3:\\x61:b:c:d", "_ses",
         };
         struct copies_holder holder;
 
         for (size_t i = 0; i < ELEMENTSOF(others); i++)
                 expect_int(copies_holder_parse(others[i], &holder), -EBADMSG);
-}
-
-TEST(ring_of_no_live_keyring_is_not_made) {
-        struct copies_holder holder = alice;
-        copies_serial ring = 0;
-
-        holder.live = 0;
-        expect_int(copies_new(&holder, &ring), -EINVAL);
 }
 
 TEST(ring_and_copies_are_roots_with_the_mask_of_a_possessor_who_reads) {
@@ -129,7 +122,7 @@ TEST(ring_and_copies_are_roots_with_the_mask_of_a_possessor_who_reads) {
 }
 
 TEST(something_else_is_no_ring_of_copies) {
-        key_serial_t other = add_key("keyring", "keyrota-session:9:1:2:3:a:b:c:d", NULL, 0, KEY_SPEC_THREAD_KEYRING);
+        key_serial_t other = add_key("keyring", "keyrota-session:9.8:1:2:3:a:b:c:d", NULL, 0, KEY_SPEC_THREAD_KEYRING);
 
         expect(other > 0);
         expect_int(copies_check(other, NULL), -EPERM);
