@@ -288,6 +288,8 @@ int audit_format(enum audit_event event, const struct audit_record *record, stru
         add_field(text, "KEYROTA_REMOTE_HOST", record->remote_host);
         if (record->audit_session > 0)
                 add_formatted(text, "KEYROTA_AUDIT_SESSION", "%" PRIu32, record->audit_session);
+        if (record->has_login_uid)
+                add_formatted(text, "KEYROTA_LOGIN_UID", "%" PRIu32, (uint32_t) record->login_uid);
         if (record->has_uid)
                 add_formatted(text, "KEYROTA_UID", "%" PRIu32, (uint32_t) record->uid);
         if (record->pid > 0)

@@ -90,6 +90,8 @@ struct audit_record {
         const char *service;     /* of PAM */
         const char *tty;
         const char *remote_host;
+        bool has_login_uid;      /* who logged in, whatever user that one is now */
+        uid_t login_uid;
         uint32_t audit_session;  /* of the audit subsystem, see pam_loginuid(8); 0: none */
 };
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "copies.h"
 #include "keyring.h"
 
 #define LIVE_MASK UINT32_C(0x003f0000) /* uid 0: everything; possessor, group, others: nothing */
@@ -324,6 +325,23 @@ int keyring_read(keyring_serial ring, const char *description, struct keyring_he
         if (ret_header)
                 *ret_header = header;
         return 0;
+}
+
+int keyring_read_copy(const char *name, struct secret **ret) {
+        char description[COPY_DESCRIPTION_MAX];
+        struct key_info info;
+        key_serial_t key = 0;
+        int r;
+
+        (void) snprintf(description, sizeof(description), COPY_PREFIX "%s", name);
+        r = ring_search(KEY_SPEC_SESSION_KEYRING, "user", description, &key);
+        if (r >= 0)
+                r = key_describe(key, &info);
+        if (r >= 0 && (info.uid != 0 || info.mask != COPIES_MASK))
+                return -EPERM;
+        if (r >= 0)
+                r = payload_read(key, ret);
+        return is_absent(r) || r == -EACCES ? -ENOKEY : r;
 }
 
 /* Shows one entry of the ring to each(); one that has gone meanwhile is none. */

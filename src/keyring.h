@@ -47,6 +47,10 @@ int keyring_publish(keyring_serial ring, const char *description, const struct k
 int keyring_read(keyring_serial ring, const char *description, struct keyring_header *ret_header,
                  struct secret **ret_bytes);
 
+/* The caller's own copy of the secret called name (see copies.h), exactly, from its session keyring. -ENOKEY: the session holds none. -EPERM: it
+ * holds a key that is called so, and that is not root's. */
+int keyring_read_copy(const char *name, struct secret **ret);
+
 /* Calls each() for every entry; its result <0 ends the walk and is returned. The header is NULL for an entry
  * in a foreign form. */
 int keyring_foreach(keyring_serial ring,

@@ -30,7 +30,7 @@ static const struct verb {
         { "plan", verb_plan, "Show what will happen to the keys, and when", true },
         { "check", verb_check, "Check policies and print every error", false },
         { "status", verb_status, "Show secrets, their keys and what is wrong", true },
-        { "read", verb_read, "Write a secret to standard output", true },
+        { "read", verb_read, "Write a secret to standard output", false },
         { "explain", verb_explain, "Say why a user may read a secret, or not, and who holds it", true },
         { "lock", verb_lock, "Let no user read a secret, or a user nothing, at once", true },
         { "unlock", verb_unlock, "Let them read again", true },
@@ -59,7 +59,7 @@ static void print_help(void) {
                     "  -h, --help        Show this help; after a verb, that verb's\n"
                     "  --version         Show the version\n"
                     "\n"
-                    "See keyrota(8), keyrota-policy(5) and keyrota-credential(8).");
+                    "See keyrota(8), keyrota-policy(5), keyrota-credential(8) and keyrota-read(8).");
 }
 
 static int verb_help(struct context *context _unused_, int argc _unused_, char *argv[] _unused_) {

@@ -22,6 +22,7 @@
 #define PATH_RUN RUN_DIR
 #define PATH_JWKS RUN_DIR "/jwks"
 #define PATH_CREDENTIAL_SOCKET RUN_DIR "/credential/socket"
+#define PATH_READ_SOCKET RUN_DIR "/read/socket"
 #define PATH_ACCESS RUN_DIR "/access"
 #define PATH_ACCESS_TABLE_LOCK RUN_DIR "/access-table.lock" /* who writes PATH_ACCESS or PATH_LOCKED; for moments */
 #define PATH_ACCESS_LOCK RUN_DIR "/access.lock"             /* who renews the copies in sessions, and asks the name services meanwhile */

@@ -196,6 +196,13 @@ static int read_store(
         return render(keyset, request->use, request->format, request->newline, RENDER_ACTIVE_KIND, ret);
 }
 
+static int say_no_form(int r, const struct published_request *request, char **ret_reason) {
+        if (r != -EINVAL || *ret_reason)
+                return r;
+        return reason_set(r, ret_reason, "a key of its algorithm has no %s form for use = %s", format_to_string(request->format),
+                          use_to_string(request->use));
+}
+
 int published_read(
                 const struct context *context, const struct published_request *request,
                 struct keyring_header *ret_header, struct secret **ret, char **ret_reason) {
@@ -204,8 +211,23 @@ int published_read(
 
         r = context->ring ? read_ring(context, request, ret_header, ret, ret_reason) :
                             read_store(context, request, ret_header, ret, ret_reason);
-        if (r == -EINVAL && !*ret_reason)
-                return reason_set(r, ret_reason, "a key of its algorithm has no %s form for use = %s", format_to_string(request->format),
-                                  use_to_string(request->use));
+        return say_no_form(r, request, ret_reason);
+}
+
+int published_use(const struct secret *bytes) {
+        static const enum use uses[] = { USE_SIGN, USE_VERIFY };
+        int r = -EBADMSG;
+
+        for (size_t n = 0; n < ELEMENTSOF(uses); n++) {
+                _cleanup_(keyset_freep) struct keyset *keyset = NULL;
+
+                r = keyset_from_published(bytes, uses[n], "copy", &keyset);
+                if (r >= 0)
+                        return uses[n];
+        }
         return r;
+}
+
+int published_render(const struct secret *bytes, const struct published_request *request, struct secret **ret, char **ret_reason) {
+        return say_no_form(render_published(bytes, request, ret), request, ret_reason);
 }

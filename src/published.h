@@ -25,4 +25,9 @@ int published_read(
                 const struct context *context, const struct published_request *request,
                 struct keyring_header *ret_header, struct secret **ret, char **ret_reason);
 
+/* What was published of a secret, as secret:ENV/NAME/sign or /verify has it: which of the two is it? enum use, or -EBADMSG. */
+int published_use(const struct secret *bytes);
+/* The same in the form that is asked for; request->use is what it is. Errors as above. */
+int published_render(const struct secret *bytes, const struct published_request *request, struct secret **ret, char **ret_reason);
+
 #endif

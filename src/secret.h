@@ -5,7 +5,7 @@
 /*
  * The only home of key bytes: memory that is locked (never swapped), left out of core images
  * (MADV_DONTDUMP), not inherited by children (MADV_WIPEONFORK: a child of fork(2) finds zeros, so it may only
- * exec or _exit) and wiped before it is given back. Calls libc only.
+ * exec or _exit, unless its parent has never had any) and wiped before it is given back. Calls libc only.
  */
 
 #include <stdbool.h>
@@ -21,8 +21,8 @@ struct secret {
 };
 
 /* Prepares the process: no core image, not traceable by others of its uid, its stack locked and not
- * dumped. Call first in main(), before any key is touched. 0 or a negative errno (-ENOMEM, -EPERM: memory
- * cannot be locked). */
+ * dumped. Call first in main(), before any key is touched, and again in a child of fork(2) that is to handle
+ * keys: it inherits no locks. 0 or a negative errno (-ENOMEM, -EPERM: memory cannot be locked). */
 int secret_harden_process(void);
 
 /* A buffer of size zero bytes. 0, -ENOMEM (also when the kernel's limit of locked memory is reached). */

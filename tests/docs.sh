@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # The documentation against the programs: every option and key is in the man pages and nothing else is, every example
-# policy is right, the pages are well-formed. $KEYROTA and $KEYROTA_CREDENTIAL are the programs; make check sets them.
+# policy is right, the pages are well-formed. $KEYROTA, $KEYROTA_CREDENTIAL and $KEYROTA_READ are the programs; make check sets them.
 
 . "${BASH_SOURCE[0]%/*}/tap.sh"
 
@@ -89,6 +89,9 @@ check_options() {
         [[ -z ${KEYROTA_CREDENTIAL-} ]] ||
                 is 'keyrota-credential(8) describes the options of --help' "$(options_of_page "$top/man/keyrota-credential.8" OPTIONS)" \
                         "$("$KEYROTA_CREDENTIAL" --help | options_of_help)"
+        [[ -z ${KEYROTA_READ-} ]] ||
+                is 'keyrota-read(8) describes the options of --help' "$(options_of_page "$top/man/keyrota-read.8" OPTIONS)" \
+                        "$("$KEYROTA_READ" --help | options_of_help)"
 }
 
 # ---- keys of policies ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ trap 'rm -rf "$scratch"' EXIT
 mkdir "$scratch/bin" "$scratch/lib" "$scratch/lib/keyrota" "$scratch/units"
 ln -s /bin/true "$scratch/bin/keyrota"
 ln -s /bin/true "$scratch/lib/keyrota/keyrota-credential"
+ln -s /bin/true "$scratch/lib/keyrota/keyrota-read"
 for unit in "$top"/units/*.in "$top"/units/*.target "$top"/units/*.timer; do
         name=$(basename "${unit%.in}")
         case $name in *.service | *.socket | *.path | *.target | *.timer) ;; *) continue ;; esac
@@ -26,9 +27,9 @@ for unit in "$top"/units/*.in "$top"/units/*.target "$top"/units/*.timer; do
 done
 
 is 'no placeholder is left in a unit' "$(grep -l '@[A-Za-z_]*@' "$scratch"/units/*)" ''
-is 'there are six services, a socket, a path, a timer and a target' \
+is 'there are seven services, two sockets, a path, a timer and a target' \
    "$(cd "$scratch/units" && printf '%s\n' * | LC_ALL=C sort | xargs)" \
-   'keyrota-credential.service keyrota-credential.socket keyrota-provision-rsa.service keyrota-provision.service keyrota-rotate.path keyrota-rotate.service keyrota-rotate.timer keyrota-rotate@.service keyrota-setup.service keyrota.target'
+   'keyrota-credential.service keyrota-credential.socket keyrota-provision-rsa.service keyrota-provision.service keyrota-read.service keyrota-read.socket keyrota-rotate.path keyrota-rotate.service keyrota-rotate.timer keyrota-rotate@.service keyrota-setup.service keyrota.target'
 
 # systemd-analyze prefixes the path of the folder where it is told of one unit by its path, and finds the
 # others beside it.

@@ -106,6 +106,8 @@ static const struct audit_record full = {
         .service = "sshd",
         .tty = "pts/3",
         .remote_host = "192.0.2.1",
+        .has_login_uid = true,
+        .login_uid = 1000,
         .audit_session = 7,
 };
 
@@ -119,7 +121,7 @@ TEST(record_has_every_field) {
                 "KEYROTA_INVOCATION_ID=0123456789abcdef0123456789abcdef", "KEYROTA_CREDENTIAL=jwt.key",
                 "KEYROTA_REASON=because", "KEYROTA_FILE=/etc/keyrota/policy.d/billing.ini", "KEYROTA_UID=0",
                 "KEYROTA_USER=alice", "KEYROTA_SERVICE=sshd", "KEYROTA_TTY=pts/3", "KEYROTA_REMOTE_HOST=192.0.2.1", "KEYROTA_AUDIT_SESSION=7",
-                "OBJECT_PID=4711",
+                "KEYROTA_LOGIN_UID=1000", "OBJECT_PID=4711",
         };
         _cleanup_close_ int journal = -EBADF;
         size_t n = 0;
@@ -155,7 +157,7 @@ TEST(record_leaves_out_what_is_not_known) {
         expect(has_line("PRIORITY=4"));
         expect(!strstr(record, "KEYROTA_UNIT") && !strstr(record, "KEYROTA_KID") &&
                !strstr(record, "KEYROTA_GENERATION"));
-        expect(!strstr(record, "KEYROTA_UID") && !strstr(record, "(null)"));
+        expect(!strstr(record, "KEYROTA_UID") && !strstr(record, "KEYROTA_LOGIN_UID") && !strstr(record, "(null)"));
 }
 
 TEST(every_event_has_its_own_id_and_words) {
