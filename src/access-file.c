@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "access-file.h"
@@ -10,6 +12,7 @@
 #include "paths.h"
 #include "reason.h"
 
+#define RINGS_SIZE_MAX (ACCESS_RINGS_MAX * sizeof("-2147483648\n"))
 #define LOCK_WAIT 30 /* seconds: the provisioner may take 60 in all */
 
 int access_file_read(const struct tree *tree, struct access_table **ret) {
@@ -27,6 +30,35 @@ int access_file_write(const struct tree *tree, const struct access_content *cont
 
         r = access_format(content, &text);
         return r < 0 ? r : tree_update_file(tree, PATH_ACCESS, text, strlen(text), 0600, false);
+}
+
+int access_file_rings(const struct tree *tree, int32_t ret[static ACCESS_RINGS_MAX]) {
+        _cleanup_free_ char *text = NULL;
+        int n = 0, r;
+
+        r = tree_read_file(tree, PATH_ACCESS_RINGS, RINGS_SIZE_MAX, &text, NULL);
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
+        for (char *rest = text, *line; n < ACCESS_RINGS_MAX && (line = strsep(&rest, "\n")) && *line; n++)
+                if (sscanf(line, "%" SCNd32, &ret[n]) != 1)
+                        return -EBADMSG;
+        return n;
+}
+
+int access_file_add_ring(const struct tree *tree, int32_t ring) {
+        int32_t rings[ACCESS_RINGS_MAX];
+        char text[RINGS_SIZE_MAX + 1];
+        int n, length = 0;
+
+        n = access_file_rings(tree, rings);
+        if (n == ACCESS_RINGS_MAX)
+                memmove(rings, rings + 1, (size_t) --n * sizeof(*rings));
+        if (n < 0) /* not of our form: begun anew */
+                n = 0;
+        rings[n++] = ring;
+        for (int i = 0; i < n; i++)
+                length += snprintf(text + length, sizeof(text) - (size_t) length, "%" PRId32 "\n", rings[i]);
+        return tree_replace_file(tree, PATH_ACCESS_RINGS, text, (size_t) length, 0600, false);
 }
 
 int access_file_lock(const struct tree *tree, const char *path, int *ret_fd, char **ret_reason) {

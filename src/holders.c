@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "access-file.h"
 #include "holders.h"
 
 #define PROC_KEYS "/proc/keys"
@@ -32,9 +33,31 @@ static bool parse_line(const char *line, copies_serial *ret) {
         return true;
 }
 
-/* On the host also of a keyring that is gone: nobody else would ever take such copies away. */
-static bool is_ours(const struct context *context, keyring_serial live, const struct copies_holder *who) {
-        return who->live == live || (context_is_host(context) && keyring_check(who->live) == -ENOKEY);
+/* Live keyrings of the tree. */
+struct rings {
+        keyring_serial live; /* 0: there is none now */
+        int32_t before[ACCESS_RINGS_MAX];
+        int n_before;
+};
+
+static bool is_ours(const struct rings *rings, const struct copies_holder *who) {
+        for (int i = 0; i < rings->n_before; i++)
+                if (who->live == rings->before[i])
+                        return true;
+        return who->live == rings->live;
+}
+
+static int find_rings(const struct context *context, struct rings *ret) {
+        int r;
+
+        r = keyring_open(context->ring, false, &ret->live);
+        if (r < 0 && r != -ENOKEY)
+                return r;
+        r = access_file_rings(context->tree, ret->before);
+        if (r < 0 && r != -EBADMSG)
+                return r;
+        ret->n_before = r < 0 ? 0 : r;
+        return 0;
 }
 
 static int add(struct holders *holders, const struct holder *holder) {
@@ -66,7 +89,7 @@ static void sort(struct holders *holders) {
         holders->n = n;
 }
 
-static int read_lines(FILE *stream, const struct context *context, keyring_serial live, struct holders *holders) {
+static int read_lines(FILE *stream, const struct rings *rings, struct holders *holders) {
         _cleanup_free_ char *line = NULL;
         size_t room = 0;
 
@@ -79,7 +102,7 @@ static int read_lines(FILE *stream, const struct context *context, keyring_seria
                 r = copies_check(holder.ring, &holder.who);
                 if (r == -ENOKEY || r == -EPERM)
                         continue;
-                if (r >= 0 && is_ours(context, live, &holder.who))
+                if (r >= 0 && is_ours(rings, &holder.who))
                         r = add(holders, &holder);
                 if (r < 0)
                         return r;
@@ -90,17 +113,17 @@ static int read_lines(FILE *stream, const struct context *context, keyring_seria
 int holders_load(const struct context *context, struct holders *ret) {
         _cleanup_(holders_clear) struct holders holders = { .n = 0 };
         _cleanup_fclose_ FILE *stream = NULL;
-        keyring_serial live = 0;
+        struct rings rings = { .live = 0 };
         int r;
 
         if (context->ring) {
-                r = keyring_open(context->ring, false, &live);
-                if (r < 0 && r != -ENOKEY)
+                r = find_rings(context, &rings);
+                if (r < 0)
                         return r;
                 stream = fopen(PROC_KEYS, "re");
                 if (!stream)
                         return -errno;
-                r = read_lines(stream, context, live, &holders);
+                r = read_lines(stream, &rings, &holders);
                 if (r < 0)
                         return r;
                 sort(&holders);

@@ -22,7 +22,8 @@ struct holders {
         size_t n;
 };
 
-/* holders.c: those of the context's own live keyring, and on the host also those whose live keyring is gone. A negative errno where /proc/keys cannot be read. */
+/* holders.c: those of the context's own live keyring, or of one that it had before; other trees', and those of containers that share root's keys, are left alone. A
+ * negative errno where /proc/keys cannot be read. */
 int holders_load(const struct context *context, struct holders *ret);
 void holders_clear(struct holders *holders);
 

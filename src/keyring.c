@@ -125,12 +125,6 @@ int keyring_open(const char *name, bool create, keyring_serial *ret) {
         return 0;
 }
 
-int keyring_check(keyring_serial ring) {
-        int r = key_check(ring);
-
-        return is_absent(r) ? -ENOKEY : r == -EACCES ? -EPERM : r;
-}
-
 bool keyring_audit_required(keyring_serial ring) {
         _cleanup_(secret_freep) struct secret *value = NULL;
         int r;

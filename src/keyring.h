@@ -30,9 +30,6 @@ struct keyring_header {
  * there is one that is not root's or has a wider mask. */
 int keyring_open(const char *name, bool create, keyring_serial *ret);
 
-/* Is the key root's and closed to everybody else, as keyrings and entries are made here? 0; -ENOKEY: it is gone; -EPERM: no. */
-int keyring_check(keyring_serial ring);
-
 /* Must a record be written before a secret is given away (audit = required)? What cannot be read is taken for a yes. */
 #define KEYRING_AUDIT_ENTRY "config:audit"
 bool keyring_audit_required(keyring_serial ring);

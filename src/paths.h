@@ -24,6 +24,7 @@
 #define PATH_CREDENTIAL_SOCKET RUN_DIR "/credential/socket"
 #define PATH_READ_SOCKET RUN_DIR "/read/socket"
 #define PATH_ACCESS RUN_DIR "/access"
+#define PATH_ACCESS_RINGS RUN_DIR "/access.rings" /* serial numbers of live keyrings that were lost and made anew */
 #define PATH_ACCESS_TABLE_LOCK RUN_DIR "/access-table.lock" /* who writes PATH_ACCESS or PATH_LOCKED; for moments */
 #define PATH_ACCESS_LOCK RUN_DIR "/access.lock"             /* who renews the copies in sessions, and asks the name services meanwhile */
 #define PATH_AUDIT_MISSING RUN_DIR "/audit/missing"

@@ -128,6 +128,8 @@ static int publish_locked(struct run *run, const struct item *only) {
         r = read_before(run, &before);
         if (r >= 0 && !before && (only || run->options->n_names > 0))
                 return 0; /* a run over all secrets writes it */
+        if (r >= 0 && before && before->ring > 0 && before->ring != publication_ring(run->publication))
+                r = access_file_add_ring(run->context->tree, before->ring);
         if (r >= 0)
                 r = read_locks(run, &locks);
         return r < 0 ? r : publish(run, only, before, &locks);

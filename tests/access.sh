@@ -184,6 +184,27 @@ is 'before it is acted on' "$(ask a1 list)" ''
 edit passwd '$a alice:x:61201:61201::/:/bin/sh'
 ok 'back once more' keyrota provision
 
+before=$(live)
+drop_ring
+ok 'a live keyring is lost, and made anew' keyrota provision
+is 'and another' "$([[ $(live) != "$before" ]] && echo yes)" 'yes'
+ok 'a rotation' keyrota rotate --now web
+is 'reaches sessions that hold copies of the old one' "$(ask a1 read web)" "$(published web verify)"
+edit passwd '/^alice:/d'
+ok 'as does a right that is lost' keyrota provision
+is 'nothing is held' "$(ask a1 list)" ''
+edit passwd '$a alice:x:61201:61201::/:/bin/sh'
+ok 'back' keyrota provision
+for ((i = 0; i < 18; i++)); do drop_ring; keyrota provision || break; done
+is 'but for a few lost keyrings none is remembered' "$(wc -l <"$TREE/run/keyrota/access.rings") $(tail -n 1 "$TREE/run/keyrota/access.rings" | grep -c .)" '16 1'
+end_session a1; end_session a2; end_session c; end_session b; end_session only
+session a1 61201 alice
+session a2 61201 alice verify
+session c 61203 carol
+session b 61202 bob
+session only 61201 alice any/hook
+ok 'sessions of the present one' keyrota provision
+
 # ---- two at once --------------------------------------------------------------------------------------------------------
 
 for i in 1 2 3; do
@@ -200,7 +221,7 @@ done
 as_bob() {
         setpriv --reuid=61202 --regid=61202 --clear-groups keyctl "$@"
 }
-ring=$(keyctl describe "$(ask a1 serial web)" >/dev/null; awk '$9 ~ /^keyrota-session:/ && $9 ~ /:alice:sshd:/ { print $1 }' /proc/keys | head -n 1)
+ring=$(awk 'index($9, "keyrota-session:" live ":") == 1 && $9 ~ /:alice:sshd:/ { print $1 }' live="$(live)" /proc/keys | head -n 1)
 like 'a ring is found where runs look for it' "$ring" '^[0-9a-f]{8}$'
 forged=()
 for line in "$(printf '%08x' "$(live)") I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(live):61202:1:1:bob:sshd::: 1" \
@@ -210,7 +231,7 @@ for line in "$(printf '%08x' "$(live)") I--Q---     1 perm 0b3f0000     0     0 
 done
 own=$(as_bob newring "keyrota-session:$(live):61202:1:1:bob:sshd::" @u)
 as_bob setperm "$own" 0x3f3f3f3f
-is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:.*:bob:' /proc/keys)" '5 2'
+is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:'"$(live)"':.*:bob:' /proc/keys)" '5 2'
 entries=$(ring_entries)
 ok 'a run is not misled' keyrota provision
 is 'and sessions are as they were' "$(ask a1 list)/$(ask b list)" 'hook web/'
