@@ -9,7 +9,7 @@ import atexit, contextlib, ctypes, fcntl, glob, os, pty, re, resource, select, s
 MASK, COPY_MASK = 0x003F0000, 0x0B3F0000
 KEY_SPEC_PROCESS_KEYRING, KEY_SPEC_SESSION_KEYRING, KEY_SPEC_USER_KEYRING = -2, -3, -4
 SERVER, CLIENT = os.environ.get("KEYROTA_READ", "./keyrota-read"), os.environ.get("KEYROTA", "./keyrota")
-RING = f"keyrota-test-{os.getpid()}"
+RING = f"keyrota-test-{os.urandom(8).hex()}"  # a PID is one of the namespace
 SOCKET = "/run/keyrota/read/socket"
 TABLE = "/run/keyrota/access"
 ALICE, BOB, CAROL, MANY = 61000, 61001, 61002, 61100  # MANY and the next 30: u0, u1...
@@ -563,9 +563,9 @@ def test_no_reader():
         put("test", JWKS)
 
 
-def test_vanished():
+def vanished(listener):
+    """A connection whose process has exited, and its PID."""
     here, there = socket.socketpair()
-    listener = Listener("/run/vanished")
     pid = os.fork()
     if pid == 0:
         os.setuid(ALICE)
@@ -575,11 +575,50 @@ def test_vanished():
         os._exit(0)
     os.waitpid(pid, 0)
     _, fds, _, _ = socket.recv_fds(here, 1, 1)
-    s = socket.socket(fileno=fds[0])
+    return socket.socket(fileno=fds[0]), pid
+
+
+def not_served(listener, s):
     s.send(line("test"))
     other = Server(listener)
     equal(s.recv(1000), b"failed it is not known who asks\n")
     equal(other.end(), 0, "exit status")
+
+
+def test_vanished():
+    listener = Listener("/run/vanished")
+    not_served(listener, vanished(listener)[0])
+
+
+NEXT_PID = "/proc/sys/kernel/ns_last_pid"
+
+
+def fork_as(wanted):
+    """A process with that PID, as long as it is let."""
+    for _ in range(100):
+        with open(NEXT_PID, "w") as file:
+            file.write(str(wanted - 1))
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pause()
+        if pid == wanted:
+            return
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    raise AssertionError(f"PID {wanted} cannot be had again")
+
+
+def test_reused():
+    """Another process has its PID by now; the uid that connected is not the new one's either."""
+    listener = Listener("/run/reused")
+    s, pid = vanished(listener)
+    fork_as(pid)
+    try:
+        not_served(listener, s)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
 
 
 def test_passed():
@@ -989,6 +1028,8 @@ tap("a request may come in parts", test_parts)
 tap("silent peers hold up nobody, and are told in the end", test_silent)
 tap("peers that do not read hold up nobody, and lose nothing", test_no_reader)
 tap("a peer that has exited is not served", test_vanished)
+if os.path.exists(NEXT_PID):
+    tap("a process that has the number of one that has exited is not that one", test_reused)
 tap("who connected is who asks", test_passed)
 tap("a program in a user namespace of its own is not served", test_namespace)
 tap("a user has four requests under way at most, and other users are served meanwhile", test_limit_of_uid)
