@@ -114,7 +114,7 @@ static bool parse_line(const char *line, size_t size, char ret_name[static READ_
         return false;
 }
 
-/* False: there is nobody to answer. */
+/* False: the peer went away without a word. */
 static bool take_request(struct request *request) {
         char line[READ_REQUEST_MAX + 1];
         ssize_t n;
@@ -346,22 +346,17 @@ static void requestp(struct request *request) {
 void request_serve(int fd, const char *ring_name, struct request_note *note) {
         _cleanup_(requestp) struct request request = { .fd = fd, .note = note, .begun = now_ms() };
         const char *reason;
-        int r;
 
-        r = secret_harden_process(); /* locks of memory are not inherited */
-        if (r >= 0)
-                r = reader_credentials(fd, &request.reader);
-        if (r < 0) {
-                request_refuse(fd, note, "the read server cannot work: it lacks locked memory");
-                return;
-        }
-        reason = reader_identify(fd, &request.reader);
-        if (reason)
+        if (reader_credentials(fd, &request.reader) < 0)
+                fail(&request, "it is not known who asks", "the kernel does not say who asks");
+        else if ((reason = reader_identify(fd, &request.reader)))
                 fail(&request, "it is not known who asks", "%s", reason);
-        if (request.verdict == UNDECIDED)
+        else if (secret_harden_process() < 0) /* again: locks of memory are not inherited */
+                fail(&request, LOOK_INTO_JOURNAL, "memory cannot be locked; see LimitMEMLOCK= in systemd.exec(5)");
+        else
                 find_user(&request);
         if (request.verdict == UNDECIDED && !take_request(&request))
-                return;
+                return; /* nobody listens */
         if (request.verdict == UNDECIDED)
                 decide(&request, ring_name);
         answer(&request);

@@ -4,12 +4,12 @@
 # The read server against users who ask as keyrota read does, and against what else a local user may try. This program is the service manager: it
 # passes the socket, and reads the journal. Run by read-server.sh in a mount namespace with a /run, PAM services and accounts of its own.
 
-import atexit, ctypes, fcntl, os, pty, re, resource, select, shutil, signal, socket, subprocess, sys, termios, time
+import atexit, contextlib, ctypes, fcntl, glob, os, pty, re, resource, select, shutil, signal, socket, subprocess, sys, termios, time
 
 MASK, COPY_MASK = 0x003F0000, 0x0B3F0000
 KEY_SPEC_PROCESS_KEYRING, KEY_SPEC_SESSION_KEYRING, KEY_SPEC_USER_KEYRING = -2, -3, -4
 SERVER, CLIENT = os.environ.get("KEYROTA_READ", "./keyrota-read"), os.environ.get("KEYROTA", "./keyrota")
-RING = f"keyrota-test-{os.getpid()}"
+RING = f"keyrota-test-{os.urandom(8).hex()}"  # a PID is one of the namespace
 SOCKET = "/run/keyrota/read/socket"
 TABLE = "/run/keyrota/access"
 ALICE, BOB, CAROL, MANY = 61000, 61001, 61002, 61100  # MANY and the next 30: u0, u1...
@@ -195,6 +195,10 @@ def wait_for(condition, what):
     raise AssertionError(f"{what} has not come about")
 
 
+def wait_until_idle():
+    wait_for(lambda: not server.children(), "the end of the requests")
+
+
 class Journal:
     PATH = "/run/systemd/journal/socket"
 
@@ -372,8 +376,9 @@ def test_terminal():
 
 def test_refused():
     for uid, name, reason in (
-            (BOB, "sign", "does not name the user"), (ALICE, "nosuch", "no policy of this name"), (ALICE, "locked", "the secret is locked"),
-            (CAROL, "test", "the user is locked"), (ALICE, "session", "reads = session"), (65534, "test", "does not name the user"), (0, "test", "does not name the user")):
+            (65534, "test", "does not name the user"), (0, "test", "does not name the user"), (BOB, "sign", "does not name the user"),
+            (ALICE, "nosuch", "no policy of this name"), (ALICE, "locked", "the secret is locked"),
+            (CAROL, "test", "the user is locked"), (ALICE, "session", "reads = session")):
         asks(uid, name, REFUSED)
         record = recorded("read-refused", UID=str(uid), NAME=name)
         matches(record["KEYROTA_REASON"], reason, "the reason")
@@ -547,18 +552,20 @@ def test_no_reader():
     wait, go = os.pipe()
     data = os.urandom(32000)
     put("test", data)
-    readers = [Peer(ALICE, line("test"), wait=wait).asked() for _ in range(4)]
-    wait_for(lambda: not server.children(), "the end of the requests")
-    asks(ALICE, "test", ok(data))
-    os.write(go, b"....")
-    for reader in readers:
-        equal(reader.result(), ok(data))
-    put("test", JWKS)
+    try:
+        readers = [Peer(ALICE, line("test"), wait=wait).asked() for _ in range(4)]
+        wait_until_idle()
+        asks(ALICE, "test", ok(data))
+        os.write(go, b"....")
+        for reader in readers:
+            equal(reader.result(), ok(data))
+    finally:
+        put("test", JWKS)
 
 
-def test_vanished():
+def vanished(listener):
+    """A connection whose process has exited, and its PID."""
     here, there = socket.socketpair()
-    listener = Listener("/run/vanished")
     pid = os.fork()
     if pid == 0:
         os.setuid(ALICE)
@@ -568,11 +575,50 @@ def test_vanished():
         os._exit(0)
     os.waitpid(pid, 0)
     _, fds, _, _ = socket.recv_fds(here, 1, 1)
-    s = socket.socket(fileno=fds[0])
+    return socket.socket(fileno=fds[0]), pid
+
+
+def not_served(listener, s):
     s.send(line("test"))
     other = Server(listener)
     equal(s.recv(1000), b"failed it is not known who asks\n")
     equal(other.end(), 0, "exit status")
+
+
+def test_vanished():
+    listener = Listener("/run/vanished")
+    not_served(listener, vanished(listener)[0])
+
+
+NEXT_PID = "/proc/sys/kernel/ns_last_pid"
+
+
+def fork_as(wanted):
+    """A process with that PID, as long as it is let."""
+    for _ in range(100):
+        with open(NEXT_PID, "w") as file:
+            file.write(str(wanted - 1))
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pause()
+        if pid == wanted:
+            return
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    raise AssertionError(f"PID {wanted} cannot be had again")
+
+
+def test_reused():
+    """Another process has its PID by now; the uid that connected is not the new one's either."""
+    listener = Listener("/run/reused")
+    s, pid = vanished(listener)
+    fork_as(pid)
+    try:
+        not_served(listener, s)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
 
 
 def test_passed():
@@ -588,6 +634,17 @@ def test_passed():
     equal(s.recv(1000), REFUSED)
 
 
+def test_old_kernel():
+    """Without SO_PEERPIDFD (Linux 6.5) it is the process of that number, if it has that uid. Of each process that is traced, the second getsockopt() fails."""
+    other = Server(Listener("/run/old"),
+                   strace=["strace", "-f", "-D", "-o", "/run/trace", "-e", "trace=getsockopt", "-e", "inject=getsockopt:error=ENOPROTOOPT:when=2"])
+    Peer(ALICE, b"", path="/run/old").result()  # the server's own second call
+    asks(ALICE, "test", ok(JWKS), path="/run/old")
+    matches(open("/run/trace").read(), r"SO_PEERPIDFD, .* = -1 ENOPROTOOPT .*\(INJECTED\)|0x4d.* = -1 ENOPROTOOPT .*\(INJECTED\)", "the trace")
+    recorded("secret-read", USER="alice")
+    other.end(signal.SIGKILL)
+
+
 def test_namespace():
     asks(ALICE, "test", b"failed a program in a user namespace of its own cannot read secrets\n", unshare=True)
 
@@ -596,20 +653,24 @@ def test_namespace():
 
 
 def test_limit_of_uid():
+    wait_until_idle()
     silent = [Peer(ALICE, b"").asked() for _ in range(4)]
-    asks(ALICE, "test", BUSY)
-    matches(recorded("read-refused", UID=str(ALICE))["KEYROTA_REASON"], "too many")
-    flood = [Peer(ALICE, line("test")).asked() for _ in range(100)]
-    asks(BOB, "test", ok(JWKS))
-    for peer in flood:
-        equal(peer.result(), BUSY)
-    for peer in silent:
-        peer.end()
-    wait_for(lambda: not server.children(), "the end of the requests")
+    try:
+        asks(ALICE, "test", BUSY)
+        matches(recorded("read-refused", UID=str(ALICE), USER=None, NAME=None)["KEYROTA_REASON"], "too many")
+        flood = [Peer(ALICE, line("test")) for _ in range(50)]
+        asks(BOB, "test", ok(JWKS))
+        for peer in flood:
+            equal(peer.result(), BUSY)
+    finally:
+        for peer in silent:
+            peer.end()
+    wait_until_idle()
     asks(ALICE, "test", ok(JWKS))
 
 
 def test_limit():
+    wait_until_idle()
     silent = [Peer(MANY + n // 4, b"").asked() for n in range(48)]
     try:
         wait_for(lambda: len(server.children()) == 48, "48 requests")
@@ -621,7 +682,7 @@ def test_limit():
     finally:
         for peer in silent:
             peer.end()
-    wait_for(lambda: not server.children(), "the end of the requests")
+    wait_until_idle()
 
 
 # -- the record
@@ -669,67 +730,77 @@ def test_record_first():
 
 
 class Hanging:
-    """Requests that a PAM module holds up: it runs a script that waits for a FIFO."""
+    """Requests to a server of their own that a PAM module holds up."""
 
     def __init__(self):
-        os.mkfifo("/run/fifo")
-        self.stack = "account required pam_exec.so quiet " + script("hang", '[ "$KEYROTA_SECRET" != hang ] || read -r x </run/fifo\n')
-        stack(self.stack)
-        self.peers = [Peer(uid, line("hang")).asked() for uid in (ALICE, BOB)]
-        self.scripts = wait_for(self.find, "the scripts of two requests")
+        self.server = Server(Listener("/run/hanging"))
+        stack(HANG)
+        self.peers = [Peer(uid, line("hang"), path="/run/hanging").asked() for uid in (ALICE, BOB)]
+        self.scripts = [hanging_scripts(child)[0] for child in wait_for(lambda: len(self.server.children()) == 2 and self.server.children(), "two requests")]
         stack(PERMIT)
 
     @staticmethod
-    def find():
-        scripts = [pid for child in server.children() for pid in children(child)]
-        return scripts if len(scripts) == 2 and all(b"hang" in open(f"/proc/{pid}/cmdline", "rb").read() for pid in scripts) else None
+    def check_others():
+        for uid in (ALICE, BOB):
+            asks(uid, "test", ok(JWKS), path="/run/hanging")
 
-    def check(self):
+    def check_end(self):
         for peer in self.peers:
             equal(peer.result(), TOO_LONG)
         journal.records()
         equal(sorted((record["KEYROTA_EVENT"], record["KEYROTA_USER"], record["KEYROTA_UID"]) for record in journal.of_hanging),
               [("read-refused", "alice", str(ALICE)), ("read-refused", "bob", str(BOB))], "the records")
         for pid in self.scripts:
-            wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "the end of what the module had started")
+            wait_for_end(pid)
+        equal(self.server.end(), 0, "exit status")
+
+
+def hanging_scripts(child):
+    """What the module of this request has started, and waits for."""
+    return wait_for(lambda: [pid for pid in children(child) if b"/run/hang" in open(f"/proc/{pid}/cmdline", "rb").read()], "the script of a request")
+
+
+def wait_for_end(pid):
+    def ended():
+        with contextlib.suppress(ChildProcessError):  # when it is not this process that inherited it
+            os.waitpid(pid, os.WNOHANG)
+        return not os.path.exists(f"/proc/{pid}")
+
+    wait_for(ended, "the end of the process")
+
+
+def hang(path=SOCKET, of=None):
+    """A request that hangs, its process and its script."""
+    stack(HANG)
+    try:
+        peer = Peer(MANY, line("hang"), path=path).asked()
+        (child,) = wait_for((of or server).children, "a request that hangs")
+        return peer, child, hanging_scripts(child)
+    finally:
+        stack(PERMIT)
 
 
 def test_child_killed():
-    stack(hanging.stack)
-    peer = Peer(MANY, line("hang")).asked()
-    before = set(hanging.scripts)
-    (victim,) = wait_for(lambda: [child for child in server.children() if set(children(child)) - before], "another request that hangs")
-    stack(PERMIT)
-    leftovers = children(victim)
-    os.kill(victim, signal.SIGKILL)
+    peer, child, scripts = hang()
+    os.kill(child, signal.SIGKILL)
     equal(peer.result(), b"failed the read server could not finish the request\n")
     recorded("read-refused", USER="u0", NAME="hang", UID=str(MANY))
-    for pid in leftovers:
-        wait_for(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "the end of what the module had started")
+    for pid in scripts:
+        wait_for_end(pid)
 
 
 def test_server_killed():
-    """Nobody is left who could answer: the client says so and prints nothing."""
+    """Nobody is left who could answer, and nobody who works on."""
     other = Server(Listener("/run/killed"))
-    stack(hanging.stack)
-    peer = Peer(MANY, line("hang"), path="/run/killed").asked()
-    (child,) = wait_for(other.children, "a request that hangs")
-    wait_for(lambda: children(child), "the script of the request")
-    stack(PERMIT)
-    scripts = children(child)
+    peer, child, _ = hang("/run/killed", other)
     other.end(signal.SIGKILL)
     equal(peer.result(), b"")
-    for pid in scripts:
-        os.kill(pid, signal.SIGKILL)
+    wait_for_end(child)
 
 
 def test_term():
     other = Server(Listener("/run/ended"))
-    stack(hanging.stack)
-    peer = Peer(MANY, line("hang"), path="/run/ended").asked()
-    (child,) = wait_for(other.children, "a request that hangs")
-    wait_for(lambda: children(child), "the script of the request")
-    stack(PERMIT)
+    peer, _, _ = hang("/run/ended", other)
     equal(other.end(), 0, "exit status")
     equal(peer.result(), b"failed the read server is being stopped; try again\n")
     recorded("read-refused", USER="u0", NAME="hang")
@@ -855,6 +926,24 @@ def test_client_no_server():
     with_socket(lambda fake: complains("who listens at .* is not root", "test"), owner=BOB)
 
 
+class Unanswered:
+    """A client whose server never says a word."""
+
+    def __init__(self):
+        listener = Listener()
+        self.client = subprocess.Popen(["/run/keyrota-client", "read", "test"], user=ALICE, group=65534, extra_groups=[], stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        at_exit(self.client.kill)
+        self.connection, _ = listener.socket.accept()
+        listener.socket.close()
+        os.unlink(SOCKET)
+
+    def check(self):
+        out, err = self.client.communicate()
+        equal((self.client.returncode, out), (1, b""))
+        matches(err.decode(), "the read server does not answer; see systemctl status keyrota-read.service")
+
+
 def answer(fake, text, run):
     pid = os.fork()
     if pid == 0:
@@ -912,11 +1001,15 @@ for secret in ("test", "session", "locked", "hang"):
     put(secret, JWKS)
 put("sign", JWK, "sign")
 journal = Journal()
+unanswered = Unanswered()
 idle = Server(Listener("/run/idle"))
 server = Server(Listener())
+HANG = "account required pam_exec.so quiet " + script("hang", '[ "$KEYROTA_SECRET" != hang ] || read -r x </run/fifo\n')
+os.mkfifo("/run/fifo")
 hanging = Hanging()
 
 tap("a user whom the policy names is given the exact bytes, on record", test_served)
+tap("a PAM module that hangs holds up its request only", hanging.check_others)
 tap("also a key that signs, and the largest payload of a key", test_forms)
 tap("a member of a group that the policy names is served", test_group)
 tap("the terminal is on record", test_terminal)
@@ -935,6 +1028,8 @@ tap("a request may come in parts", test_parts)
 tap("silent peers hold up nobody, and are told in the end", test_silent)
 tap("peers that do not read hold up nobody, and lose nothing", test_no_reader)
 tap("a peer that has exited is not served", test_vanished)
+if os.path.exists(NEXT_PID):
+    tap("a process that has the number of one that has exited is not that one", test_reused)
 tap("who connected is who asks", test_passed)
 tap("a program in a user namespace of its own is not served", test_namespace)
 tap("a user has four requests under way at most, and other users are served meanwhile", test_limit_of_uid)
@@ -943,6 +1038,7 @@ tap("without a journal nothing is read", test_no_journal)
 tap("with a stuck journal nothing is read", test_stuck_journal)
 if shutil.which("strace") and not os.environ.get("KEYROTA_SANITIZED"):
     tap("the record comes before the first byte", test_record_first)
+    tap("a kernel that knows no descriptor of the peer's process will do", test_old_kernel)
 tap("a request whose process is killed is answered, on record, and leaves no process behind", test_child_killed)
 tap("a killed server leaves no part of an answer", test_server_killed)
 tap("a server that is told to end tells who is waiting", test_term)
@@ -953,9 +1049,10 @@ tap("what needs root says so, and a terminal is refused", test_client_options)
 tap("without a server the client says so", test_client_no_server)
 tap("the client prints nothing of an answer that is not whole", test_client_answers)
 tap("the server takes one socket and no arguments", test_usage)
-tap("a PAM module that hangs holds up its request only, which is ended at the deadline and put on record", hanging.check)
+tap("a request that hangs is ended at its deadline, with what it has started, and put on record", hanging.check_end)
+tap("the client waits for ever for nobody", unanswered.check)
 tap("a server that nobody asks ends", lambda: equal(idle.end(0), 0, "exit status"))
 tap("the server ends when told to", lambda: equal(server.end(), 0, "exit status"))
-tap("the servers had nothing to complain of", lambda: equal("".join(open(f"/run/{name}").read() for name in os.listdir("/run") if name.startswith("errors-")), ""))
+tap("the servers had nothing to complain of", lambda: equal("".join(open(path).read() for path in glob.glob("/run/errors-*")), ""))
 print(f"1..{number}")
 sys.exit(1 if failed else 0)

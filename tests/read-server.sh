@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Runs read-server.py as root in a mount namespace with a /run, PAM services and accounts of its own, so that the journal, the stacks and
-# the users of this machine are not touched.
+# the users of this machine are not touched; and in a PID namespace, with which everything ends that a test has started.
 
 set -u
 here=$(dirname "$0")
@@ -13,9 +13,9 @@ export KEYROTA KEYROTA_READ
 export ASAN_OPTIONS="${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
 
 [ "$(id -u)" = 0 ] || { echo '1..0 # SKIP needs root: the secrets are in the user keyring of uid 0'; exit 0; }
-unshare --mount true 2>/dev/null || { echo '1..0 # SKIP needs a mount namespace'; exit 0; }
+unshare --mount --pid --fork --mount-proc true 2>/dev/null || { echo '1..0 # SKIP needs mount and PID namespaces'; exit 0; }
 # shellcheck disable=SC2016 # for the inner shell
-exec unshare --mount --propagation private sh -c '
+exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc sh -c '
         mount -t tmpfs -o mode=0755 tmpfs /run && mount -t tmpfs -o mode=0755 tmpfs /etc/pam.d &&
         cp /etc/passwd /etc/group /run && mount --bind /run/passwd /etc/passwd && mount --bind /run/group /etc/group &&
         exec python3 "$0" "$@"' "$here/read-server.py" "$@"

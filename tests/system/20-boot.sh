@@ -9,7 +9,7 @@
 . "${BASH_SOURCE[0]%/*}/policies.sh"
 
 units=(keyrota.target keyrota-setup.service keyrota-provision.service keyrota-provision-rsa.service
-        keyrota-credential.socket keyrota-credential.service)
+        keyrota-credential.socket keyrota-credential.service keyrota-read.socket keyrota-read.service)
 consumers=(api.service issuer.service verifier@one.service early.service)
 
 # boot_consumer UNIT TARGET LINE [UNIT-LINE...]: a service that TARGET wants and that says nothing of keyrota. LINE goes to
@@ -57,14 +57,15 @@ boot_1() {
         is "... and what rotates" "$(systemctl list-unit-files --plain --no-legend 'keyrota*' | awk '$2 == "enabled" { print $1 }' |
                 grep -v test | sort | xargs)" 'keyrota-rotate.path keyrota-rotate.timer keyrota.target'
         is "... which is what the service manager takes for its preset, too" "$(systemctl list-unit-files --plain --no-legend keyrota.target | awk '{ print $3 }')" enabled
-        for unit in keyrota.target keyrota-provision.service keyrota-provision-rsa.service keyrota-credential.socket keyrota-rotate.path; do
+        for unit in keyrota.target keyrota-provision.service keyrota-provision-rsa.service keyrota-credential.socket keyrota-read.socket \
+                keyrota-rotate.path; do
                 like "$unit is started at boot" "$(systemctl list-dependencies --plain multi-user.target)" "$unit"
         done
         is "systemd-analyze verify is silent" "$(cd / && systemd-analyze verify --man=no "${units[@]}" 2>&1)" ""
         is "systemd-tmpfiles too" "$(systemd-tmpfiles --create keyrota.conf 2>&1)" ""
         is "folders are root's, and closed but for the public ones" \
-                "$(stat -c '%n %a %U' /var/lib/keyrota /run/keyrota /run/keyrota/{jwks,credential,audit} | paste -sd,)" \
-                "/var/lib/keyrota 700 root,/run/keyrota 755 root,/run/keyrota/jwks 755 root,/run/keyrota/credential 700 root,/run/keyrota/audit 700 root"
+                "$(stat -c '%n %a %U' /var/lib/keyrota /run/keyrota /run/keyrota/{jwks,credential,read,audit} | paste -sd,)" \
+                "/var/lib/keyrota 700 root,/run/keyrota 755 root,/run/keyrota/jwks 755 root,/run/keyrota/credential 700 root,/run/keyrota/read 755 root,/run/keyrota/audit 700 root"
         is "the socket is root's alone" "$(stat -c '%a %U %F' "$SOCKET")" "600 root socket"
 
         is "keyrota-setup.service has made the key-encryption key" \
