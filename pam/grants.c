@@ -61,8 +61,8 @@ static int record_grant(const struct grant *grant, const struct live_entry *entr
         return records_add(records, AUDIT_COPY_GRANTED, &record);
 }
 
-static int give(const struct grant *grant, const struct live_ring *live, copies_serial ring, const struct copies_holder *holder, struct records *records,
-                int64_t now) {
+static int give(const struct grant *grant, struct live_ring *live, copies_serial ring, bool is_new, const struct copies_holder *holder,
+                struct records *records, int64_t now) {
         char name[SECRET_MAX], description[ENTRY_MAX];
         size_t n_records = records->size;
         struct live_entry entry;
@@ -78,13 +78,14 @@ static int give(const struct grant *grant, const struct live_ring *live, copies_
         r = record_grant(grant, &entry, holder, records);
         if (r < 0)
                 return r;
-        r = copies_put(ring, grant->secret.name, entry.bytes, entry.size, grant->secret.until, now);
+        r = (is_new ? copies_add : copies_put)(ring, grant->secret.name, entry.bytes, entry.size, grant->secret.until, now);
         if (r < 0)
                 records_forget(records, n_records);
         return r;
 }
 
-int grants_fill(struct grants *grants, int32_t live_ring, copies_serial ring, const struct copies_holder *holder, struct records *records) {
+int grants_fill(struct grants *grants, int32_t live_ring, copies_serial ring, bool is_new, const struct copies_holder *holder,
+                struct records *records) {
         _cleanup_(live_ring_close) struct live_ring live = { .buffer = NULL };
         int64_t now = time(NULL);
         int r;
@@ -97,7 +98,7 @@ int grants_fill(struct grants *grants, int32_t live_ring, copies_serial ring, co
 
                 if (grant->locked || grant->secret.generation == 0)
                         continue;
-                r = give(grant, &live, ring, holder, records, now);
+                r = give(grant, &live, ring, is_new, holder, records, now);
                 grant->given = r >= 0;
                 grant->error = r < 0 ? r : 0;
         }

@@ -26,7 +26,7 @@ int grants_collect(struct grants *grants, const struct access_table *table, cons
 
 /* Puts copies of what the live keyring holds into the ring, and of each a record to the others. What has never been published is left out. An error about
  * one secret is that grant's; a result < 0, as of live_ring_open(), is about all of them. */
-int grants_fill(struct grants *grants, int32_t live_ring, copies_serial ring, const struct copies_holder *holder, struct records *records);
+int grants_fill(struct grants *grants, int32_t live_ring, copies_serial ring, bool is_new, const struct copies_holder *holder, struct records *records);
 
 void grants_take_back(struct grants *grants, copies_serial ring);
 

@@ -13,7 +13,8 @@
 
 #define LIVE_MASK UINT32_C(0x003f0000) /* uid 0: everything; possessor, group, others: nothing */
 #define HEADER "keyrota1 "
-#define BUFFER_SIZE ((size_t) 32768) /* the largest payload of a "user" key, and a byte more */
+#define ROOM_MIN ((size_t) 4096)  /* enough for nearly all */
+#define ROOM_MAX ((size_t) 32768) /* the largest payload of a "user" key, and a byte more */
 
 static int check(key_serial_t serial) {
         char text[4096 + 64], type[16]; /* the kernel takes descriptions of a page */
@@ -30,40 +31,51 @@ static int check(key_serial_t serial) {
         return strcmp(type, "keyring") == 0 && uid == 0 && mask == LIVE_MASK && strcmp(text + start, KEYRING_NAME) == 0 ? 0 : -EPERM;
 }
 
-static char *map_locked(void) {
-        void *memory = mmap(NULL, BUFFER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* MAP_LOCKED is no promise, mlock(2) is one. */
+static char *map_locked(size_t size) {
+        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
         if (memory == MAP_FAILED)
                 return NULL;
-        if (madvise(memory, BUFFER_SIZE, MADV_DONTDUMP) < 0 || madvise(memory, BUFFER_SIZE, MADV_WIPEONFORK) < 0 || mlock(memory, BUFFER_SIZE) < 0) {
-                (void) munmap(memory, BUFFER_SIZE);
+        if (madvise(memory, size, MADV_DONTDUMP) < 0 || madvise(memory, size, MADV_WIPEONFORK) < 0 || mlock(memory, size) < 0) {
+                (void) munmap(memory, size);
                 return NULL;
         }
         return memory;
 }
 
+static void unmap(struct live_ring *ring) {
+        if (!ring->buffer)
+                return;
+        explicit_bzero(ring->buffer, ring->room);
+        (void) munmap(ring->buffer, ring->room);
+        ring->buffer = NULL;
+}
+
+static int map(struct live_ring *ring, size_t room) {
+        unmap(ring);
+        ring->room = room;
+        ring->buffer = map_locked(room);
+        return ring->buffer ? 0 : -ENOMEM;
+}
+
 int live_ring_open(int32_t serial, struct live_ring *ret) {
-        char *buffer;
+        struct live_ring ring = { .serial = serial };
         int r;
 
         if (serial <= 0)
                 return -ENOKEY;
         r = check(serial);
+        if (r >= 0)
+                r = map(&ring, ROOM_MIN);
         if (r < 0)
                 return r;
-        buffer = map_locked();
-        if (!buffer)
-                return -ENOMEM;
-        *ret = (struct live_ring) { .serial = serial, .buffer = buffer };
+        *ret = ring;
         return 0;
 }
 
 void live_ring_close(struct live_ring *ring) {
-        if (!ring->buffer)
-                return;
-        explicit_bzero(ring->buffer, BUFFER_SIZE);
-        (void) munmap(ring->buffer, BUFFER_SIZE);
-        ring->buffer = NULL;
+        unmap(ring);
 }
 
 /* "keyrota1 ENV/NAME GENERATION KIDS\n" and the bytes; the kids get a NUL of their own in place of the newline. */
@@ -93,16 +105,25 @@ static bool is_absent(int error) {
         return error == -ENOKEY || error == -EKEYREVOKED || error == -EKEYEXPIRED || error == -EKEYREJECTED;
 }
 
-int live_ring_read(const struct live_ring *ring, const char *description, const char *secret, struct live_entry *ret) {
+int live_ring_read(struct live_ring *ring, const char *description, const char *secret, struct live_entry *ret) {
         long key, n;
+        int r;
 
+        if (!ring->buffer)
+                return -ENOMEM;
         key = keyctl_search(ring->serial, "user", description, 0);
         if (key < 0)
                 return is_absent(-errno) ? -ENOKEY : -errno;
-        n = keyctl_read((key_serial_t) key, ring->buffer, BUFFER_SIZE);
+        n = keyctl_read((key_serial_t) key, ring->buffer, ring->room);
+        if (n >= (long) ring->room && ring->room < ROOM_MAX) {
+                r = map(ring, ROOM_MAX);
+                if (r < 0)
+                        return r;
+                n = keyctl_read((key_serial_t) key, ring->buffer, ring->room);
+        }
         if (n < 0)
                 return is_absent(-errno) ? -ENOKEY : -errno;
-        if ((size_t) n >= BUFFER_SIZE)
+        if ((size_t) n >= ring->room)
                 return -EBADMSG;
         ring->buffer[n] = '\0';
         return parse(ring->buffer, (size_t) n, secret, ret);

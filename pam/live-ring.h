@@ -14,6 +14,7 @@
 struct live_ring {
         int32_t serial;
         char *buffer; /* locked, not dumped, not inherited, wiped: the only memory of ours that ever holds key bytes */
+        size_t room;  /* bytes */
 };
 
 /* Points into the ring's buffer: good until the next read. */
@@ -29,7 +30,7 @@ int live_ring_open(int32_t serial, struct live_ring *ret);
 void live_ring_close(struct live_ring *ring);
 
 /* secret: "ENV/NAME", whose entry it must say to be. -ENOKEY: no such entry. -EBADMSG: not in keyrota's form. */
-int live_ring_read(const struct live_ring *ring, const char *description, const char *secret, struct live_entry *ret);
+int live_ring_read(struct live_ring *ring, const char *description, const char *secret, struct live_entry *ret);
 
 /* Does keyrota.conf say audit = required? What cannot be read is taken for a yes. */
 bool live_ring_requires_audit(int32_t serial);

@@ -351,7 +351,7 @@ static void give(struct opening *o) {
                 }
                 if (get_ring(o) < 0)
                         return;
-                r = grants_fill(&o->grants, o->table->ring, o->ring, &o->holder, &o->records);
+                r = grants_fill(&o->grants, o->table->ring, o->ring, o->is_new, &o->holder, &o->records);
                 if (access_table_is_current(o->table)) {
                         if (r < 0)
                                 fail(o, NULL, "the live kernel keyring %" PRId32 " cannot be used: %s; see 'keyrota status'", o->table->ring, message_error(r));

@@ -256,9 +256,12 @@ const char *access_line_group(const char *line, size_t *ret_length) {
 }
 
 const char *access_member_next(const struct access_secret *secret, const char *member, size_t *length) {
-        const char *next = member ? member + *length + 1 : secret->members, *end = secret->members + secret->members_size;
-        const char *blank;
+        const char *next, *end, *blank;
 
+        if (secret->members_size == 0)
+                return NULL; /* of no line */
+        next = member ? member + *length + 1 : secret->members;
+        end = secret->members + secret->members_size;
         if (next >= end)
                 return NULL;
         blank = memchr(next, ' ', (size_t) (end - next));

@@ -17,7 +17,7 @@
 /* Names that are to stand in ascending order, each once. */
 struct names {
         const char **items; /* not owned */
-        size_t n;
+        size_t n, room;
 };
 
 static void names_clear(struct names *names) {
@@ -25,15 +25,18 @@ static void names_clear(struct names *names) {
 }
 
 static int names_add(struct names *names, const char *name) {
-        const char **grown;
-
         if (!access_member_valid(name, strlen(name)))
                 return -EINVAL;
-        grown = reallocarray(names->items, names->n + 1, sizeof(*grown));
-        if (!grown)
-                return -ENOMEM;
-        names->items = grown;
-        grown[names->n++] = name;
+        if (names->n == names->room) {
+                size_t room = names->room == 0 ? 16 : 2 * names->room;
+                const char **grown = reallocarray(names->items, room, sizeof(*grown));
+
+                if (!grown)
+                        return -ENOMEM;
+                names->items = grown;
+                names->room = room;
+        }
+        names->items[names->n++] = name;
         return 0;
 }
 

@@ -325,6 +325,23 @@ int copies_put(copies_serial ring, const char *name, const void *bytes, size_t s
         return r == -ENOKEY ? make(ring, name, bytes, size, until, now) : r;
 }
 
+int copies_add(copies_serial ring, const char *name, const void *bytes, size_t size, int64_t until, int64_t now) {
+        char description[COPY_DESCRIPTION_MAX];
+        key_serial_t key;
+
+        if (until != 0 && until <= now)
+                return -EKEYEXPIRED;
+        key = add_key("user", copy_description(name, description), bytes, size, ring);
+        if (key < 0)
+                return -errno;
+        if (keyctl_setperm(key, COPIES_MASK) >= 0 && (until == 0 || set_end(key, until, now) >= 0))
+                return COPY_MADE;
+        /* A run of keyrota that renews rings may have found it as it was, and made another one. */
+        (void) keyctl_revoke(key);
+        (void) keyctl_unlink(key, ring);
+        return copies_put(ring, name, bytes, size, until, now);
+}
+
 /* Every key that the ring links, ours or not. */
 static int foreach_key(copies_serial ring, int (*each)(key_serial_t key, void *userdata), void *userdata) {
         _cleanup_free_ void *serials = NULL;

@@ -148,6 +148,18 @@ TEST(renewal_keeps_the_serial_number) {
         copies_drop(ring);
 }
 
+TEST(a_new_ring_is_filled_with_copies_like_any_other) {
+        copies_serial ring = new_ring();
+
+        expect_int(copies_add(ring, "billing", "one", 3, time(NULL), time(NULL)), -EKEYEXPIRED);
+        expect_int(copies_add(ring, "billing", "one", 3, time(NULL) + 7200, time(NULL)), COPY_MADE);
+        expect_int(copies_add(ring, "api", "two", 3, 0, time(NULL)), COPY_MADE);
+        expect(has_mask(find(ring, "keyrota:billing"), COPIES_MASK) && has_mask(find(ring, "keyrota:api"), COPIES_MASK));
+        expect_int(copies_compare(ring, "billing", "one", 3), 1);
+        expect_int(copies_compare(ring, "api", "two", 3), 1);
+        copies_drop(ring);
+}
+
 TEST(a_copy_that_was_revoked_or_invalidated_or_opened_is_replaced) {
         copies_serial ring = new_ring();
 
