@@ -157,6 +157,8 @@ tree_packages() {
         )
         # systemd.pc is in a package of its own from Debian 13 on
         [[ $1 == bookworm ]] || packages+=(systemd-dev)
+        # ways to log in
+        suite_is_preview "$1" || packages+=(cron openssh-client openssh-server pamtester sshpass sudo)
         printf '%s\n' "${packages[@]}" | sort
 }
 
@@ -175,7 +177,8 @@ tree_bootstrap() {
         ! suite_is_preview "$suite" || options=(--aptopt='Acquire::Check-Valid-Until "false"')
 
         # A mount and a process namespace of its own: whatever becomes of us, nothing of it stays behind.
-        # Persistent journal: read after the system has been powered off. Masked: what a test only waits for.
+        # Persistent journal: read after the system has been powered off. Masked: what a test only waits for. Disabled: what a test
+        # starts that wants it.
         setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc \
         mmdebstrap --mode=root --variant=minbase --format=directory --include="$include" \
                 --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
@@ -184,6 +187,10 @@ tree_bootstrap() {
                 --customize-hook='mkdir -p "$1/var/log/journal"' \
                 --customize-hook='systemctl --root="$1" --quiet mask apt-daily.timer apt-daily-upgrade.timer \
                         dpkg-db-backup.timer e2scrub_all.timer fstrim.timer console-getty.service getty.target' \
+                --customize-hook='for unit in cron.service ssh.service ssh.socket; do
+                        rm -f "$1"/etc/systemd/system/*.wants/"$unit"; done' \
+                --customize-hook='mkdir -p "$1/etc/systemd/system-generators"
+                        ln -s /dev/null "$1/etc/systemd/system-generators/systemd-ssh-generator"' \
                 --customize-hook='echo keyrota-test >"$1/etc/hostname"; rm -f "$1/etc/resolv.conf"' \
                 "${options[@]}" "$suite" "$target"
 }
