@@ -300,6 +300,12 @@ is 'it is read as the policy has it now' "$(ask a1 list) $(table '/web/p' | cut 
 web_policy 'alice'
 ok 'back' keyrota provision
 
+ok 'a user is locked' keyrota lock alice
+ok 'a run of all' keyrota provision
+ok 'and one of a secret' keyrota rotate hook
+is 'leave that, too' "$(ask a1 list) $(table '/^locked/p')" ' locked alice'
+ok 'unlocked' keyrota unlock alice
+
 refused 'an unknown name' 'there is neither a secret nor an account "nobodyatall"' keyrota lock nobodyatall
 ok 'a user who is not known here' keyrota lock --user=nobodyatall
 ok 'is unlocked by name too' keyrota unlock nobodyatall
