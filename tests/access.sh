@@ -343,6 +343,13 @@ ok 'the other' keyrota unlock hook
 ok 'and a run' keyrota provision
 is 'gives them back' "$(ask a1 list)" 'hook web'
 
+if command -v strace >/dev/null && [[ -z ${KEYROTA_SANITIZED-} ]]; then
+        like 'a lock is on the disk before it is in force: file, name, folder' "$(changes lock --user=bob | sed -n 's/^\(fsync\|renameat\)(.*/\1/p' | xargs)" \
+                '^fsync renameat fsync'
+        rm -f "$TREE.output"
+        ok 'unlocked' keyrota unlock bob
+fi
+
 # ---- a damaged list locks everything ------------------------------------------------------------------------------------
 
 damaged() {
