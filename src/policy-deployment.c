@@ -66,6 +66,8 @@ static int take(struct deployment *deployment, const char *file, unsigned line, 
         if (!policy_name_valid(value))
                 return note(deployment, file, line, value,
                                 "cannot be an environment (lower-case letters, digits and \"_.-\")");
+        if (policy_environment_is_file(value))
+                return note(deployment, file, line, value, "cannot be an environment, as a file of keyrota's own is called so");
 
         deployment->value = strdup(value);
         return deployment->value ? 0 : -ENOMEM;

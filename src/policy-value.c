@@ -69,6 +69,8 @@ int assign_environment(const struct assignment *a) {
                                 "cannot be an environment; write lower-case letters, digits and \"_.-\", at "
                                 "most %d",
                                 POLICY_NAME_MAX);
+        if (policy_environment_is_file(a->value))
+                return complain(a, "cannot be an environment, as a file of keyrota's own is called so; choose another name");
         return replace_string(a, a->value);
 }
 

@@ -5,6 +5,7 @@
  * canonical text. Pure.
  */
 
+#include "paths.h"
 #include "policy.h"
 
 #include <assert.h>
@@ -83,6 +84,15 @@ bool policy_name_valid(const char *name) {
 
         return n > 0 && n <= POLICY_NAME_MAX && strchr(LOWER DIGITS, *name) &&
                         only_of(name, LOWER DIGITS "_.-") && !strstr(name, "..");
+}
+
+bool policy_environment_is_file(const char *environment) {
+        static const char *const paths[] = { PATH_DELIVERIES, PATH_KEK, PATH_LOCKED };
+
+        for (size_t i = 0; i < ELEMENTSOF(paths); i++)
+                if (strcmp(strrchr(paths[i], '/') + 1, environment) == 0)
+                        return true;
+        return false;
 }
 
 bool policy_credential_valid(const char *credential) {

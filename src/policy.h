@@ -148,6 +148,7 @@ int64_t policy_overlap(const struct policy *policy);
 
 /* The closed alphabets. Nothing that fails them becomes part of a path, unit or key description. */
 bool policy_name_valid(const char *name);
+bool policy_environment_is_file(const char *environment); /* its folder would stand where a file of keyrota's does, in PATH_STATE */
 bool policy_credential_valid(const char *credential);
 bool policy_unit_valid(const char *unit);
 bool policy_unit_is_template(const char *unit); /* "gateway@.service" */

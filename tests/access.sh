@@ -291,6 +291,12 @@ is 'it is read as the policy has it now' "$(ask a1 list) $(table '/web/p' | cut 
 web_policy 'alice'
 ok 'back' keyrota provision
 
+ok 'a user is locked' keyrota lock alice
+ok 'a run of all' keyrota provision
+ok 'and one of a secret' keyrota rotate hook
+is 'leave that, too' "$(ask a1 list) $(table '/^locked/p')" ' locked alice'
+ok 'unlocked' keyrota unlock alice
+
 refused 'an unknown name' 'there is neither a secret nor an account "nobodyatall"' keyrota lock nobodyatall
 ok 'a user who is not known here' keyrota lock --user=nobodyatall
 ok 'is unlocked by name too' keyrota unlock nobodyatall
@@ -327,6 +333,13 @@ ok 'unlock' keyrota unlock alice
 ok 'the other' keyrota unlock hook
 ok 'and a run' keyrota provision
 is 'gives them back' "$(ask a1 list)" 'hook web'
+
+if command -v strace >/dev/null && [[ -z ${KEYROTA_SANITIZED-} ]]; then
+        like 'a lock is on the disk before it is in force: file, name, folder' "$(changes lock --user=bob | sed -n 's/^\(fsync\|renameat\)(.*/\1/p' | xargs)" \
+                '^fsync renameat fsync'
+        rm -f "$TREE.output"
+        ok 'unlocked' keyrota unlock bob
+fi
 
 # ---- a damaged list locks everything ------------------------------------------------------------------------------------
 
