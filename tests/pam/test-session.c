@@ -673,6 +673,18 @@ TEST(second_line_that_meets_another_table_takes_back_only_what_that_one_does_not
         expect(has_nothing());
 }
 
+TEST(copy_that_cannot_be_renewed_is_told) {
+        begin(1001);
+        expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
+        rotate_once();
+        wrap.fail_call = "keyctl_update";
+        wrap.fail_errno = EIO;
+        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
+        expect(strstr(wrap.log, "3 user \"alice\" gets no copy of api: it cannot be copied: Input/output error\n"));
+        expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+        expect(has_nothing());
+}
+
 /* ---- records -------------------------------------------------------------------------------------------------------- */
 
 TEST(where_a_record_is_a_must_there_is_no_copy_without) {
