@@ -5,6 +5,7 @@
 
 # shellcheck source=tests/pam/lib.sh
 . "${srcdir:-.}/tests/pam/lib.sh"
+shipped=$(realpath -- "${srcdir:-.}/pam/pam.d/keyrota")
 pam_scratch
 
 service billing 'account required %m secret=billing'
@@ -141,5 +142,28 @@ secret=billing DEBUG|unknown option "DEBUG": refused
 secret=billing optional|unknown option "optional": refused
 secrets=billing|unknown option "secrets=billing": refused
 END
+
+# The service that the read server asks, as it is installed, with a line in place of Debian's common-account: libpam takes that from /etc/pam.d alone.
+shipped_with() {
+        sed "s|pam_keyrota\.so|$PAM_MODULE|; s|^@include common-account$|account required $1|" "$shipped" >pam.d/keyrota
+}
+like 'keyrota: the service asks common-account too' "$(<"$shipped")" $'\n@include common-account\n'
+shipped_with pam_permit.so
+table "${good[@]}" 'secret production/other 1 0 verify recorded nobody'
+export KEYROTA_TEST_SECRET=KEYROTA_SECRET=billing
+verdict 'keyrota: a user may read a secret whose policy names them' success     keyrota daemon
+verdict 'keyrota: another user may not'                             perm_denied keyrota nobody
+verdict 'keyrota: nobody logs in by it'                             auth_err    keyrota daemon auth
+verdict 'keyrota: nor opens a session'                              session_err keyrota daemon session
+shipped_with pam_deny.so
+verdict 'keyrota: an account that has expired reads nothing'        auth_err    keyrota daemon
+shipped_with pam_permit.so
+KEYROTA_TEST_SECRET=KEYROTA_SECRET=other
+verdict 'keyrota: each secret by its own policy'                    perm_denied keyrota daemon
+verdict 'keyrota: each secret by its own policy'                    success     keyrota nobody
+unset KEYROTA_TEST_SECRET
+says    'keyrota: without a secret nobody may' "KEYROTA_SECRET in PAM's environment names no secret: refused" keyrota daemon
+export KEYROTA_SECRET=billing
+verdict 'keyrota: the environment of the process says nothing'      perm_denied keyrota daemon
 
 done_testing

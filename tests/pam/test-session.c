@@ -480,6 +480,88 @@ TEST(a_secret_that_cannot_be_copied_is_told_and_the_others_are_given) {
         }
 }
 
+TEST(large_entries_are_copied_whole) {
+        static const size_t sizes[] = { 4000, 4096 - 34, 4096 - 33, 4096 - 32, 5000, 32767 - 33 };
+        static char payload[32767], copy[32768];
+
+        for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
+                size_t head;
+
+                begin(1001);
+                memset(payload, 'x', sizeof(payload));
+                head = (size_t) snprintf(payload, sizeof(payload), "keyrota1 production/api 3 kid-a\n");
+                payload[head] = 'x';
+                payload[head + sizes[i] - 1] = 'z';
+                wrap_publish("secret:production/api/sign", payload, head + sizes[i]);
+                expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+                expect_int(wrap_copy("api", copy, sizeof(copy)), sizes[i]);
+                expect(memcmp(copy, payload + head, sizes[i]) == 0 && HAS_BILLING);
+                expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        }
+        /* No memory for a large one: nor for those that come after it. */
+        for (unsigned at = 1, n_without = 0;; at++) {
+                wrap.fail_at[0] = at;
+                wrap.fail_errno = ENOMEM;
+                (void) wrap_open("alice", PLAIN);
+                if (wrap.failed[0] == '\0') {
+                        expect(n_without > 0);
+                        break;
+                }
+                n_without += strcmp(wrap.failed, "mlock ") == 0 && !HAS_API && !HAS_BILLING;
+                (void) wrap_close("alice", PLAIN);
+                wrap_end();
+        }
+        (void) wrap_close("alice", PLAIN);
+}
+
+TEST(an_end_beyond_what_the_kernel_counts_is_none) {
+        static const char text[] = "keyrota-access 2\nring 7\nsecret production/api 3 9999999999999 sign session alice\nend\n";
+
+        begin(1001);
+        wrap_table(text, sizeof(text) - 1);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect(HAS_API);
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+}
+
+TEST(names_within_other_names_count_for_nothing_and_a_name_twice_once) {
+        static const char text[] = "keyrota-access 2\nring 7\ngroup ops\nsecret production/api 3 0 sign session alice2 alicex\n"
+                                   "secret production/billing 17 0 verify session bob @ops\nend\n";
+
+        begin(1001);
+        wrap_table(text, sizeof(text) - 1);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect(has_nothing());
+        begin(1002);
+        wrap_table(text, sizeof(text) - 1);
+        expect_int(wrap_open("bob", STRICT), PAM_SUCCESS);
+        expect(HAS_BILLING);
+        expect_int(wrap.n_records, 1);
+        expect_int(wrap_close("bob", STRICT), PAM_SUCCESS);
+}
+
+TEST(table_without_lines_gives_nobody_anything) {
+        static const char text[] = "keyrota-access 2\nring 7\nend\n";
+
+        begin(1001);
+        wrap_table(text, sizeof(text) - 1);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect(has_nothing());
+}
+
+static void grow_records(void) {
+        wrap.record_size = 64 * 1024 * 1024;
+}
+
+TEST(group_with_a_record_beyond_the_bound_is_an_error) {
+        begin(1001);
+        wrap.meanwhile_call = "getgrnam_r";
+        wrap.meanwhile = grow_records;
+        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
+        expect(strstr(wrap.log, "the name services cannot look up the groups in run/access: Value too large for defined data type\n"));
+        expect(has_nothing());
+}
+
 TEST(copy_whose_end_has_passed_is_not_given) {
         static const char text[] = "keyrota-access 2\nring 7\nsecret production/api 3 1000000000 sign session alice\nend\n";
 
@@ -587,6 +669,18 @@ TEST(second_line_that_meets_another_table_takes_back_only_what_that_one_does_not
         wrap.meanwhile = rotate_once;
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         expect(has("api", "new", 3) && HAS_BILLING);
+        expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+        expect(has_nothing());
+}
+
+TEST(copy_that_cannot_be_renewed_is_told) {
+        begin(1001);
+        expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
+        rotate_once();
+        wrap.fail_call = "keyctl_update";
+        wrap.fail_errno = EIO;
+        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
+        expect(strstr(wrap.log, "3 user \"alice\" gets no copy of api: it cannot be copied: Input/output error\n"));
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
         expect(has_nothing());
 }
@@ -752,6 +846,30 @@ TEST(any_call_that_fails_gives_no_copy_without_a_record_where_that_is_a_must) {
 
 TEST(any_two_calls_that_fail_leave_nothing_behind_and_give_nobody_more) {
         bear_faults(true, true);
+}
+
+TEST(a_second_line_bears_any_call_that_fails_too) {
+        unsigned n_calls = 0;
+
+        for (unsigned strict = 0; strict < 2; strict++)
+                for (unsigned at = 0; at <= n_calls; at++)
+                        for (size_t e = 0; e < ELEMENTSOF(errors); e++) {
+                                const char *const *options = strict ? STRICT : PLAIN, *wrong;
+                                int result;
+
+                                begin(1001);
+                                expect_int(wrap_open("alice", options), PAM_SUCCESS);
+                                wrap.fail_at[0] = at;
+                                wrap.fail_errno = errors[e];
+                                result = wrap_open("alice", options);
+                                n_calls = at == 0 ? wrap.n_calls : n_calls;
+                                wrong = judge("alice", strict, false, result);
+                                if (wrong)
+                                        printf("# %s: strict %u, call %u, error %d, result %d, failed: %s\n# log: %s", wrong, strict, at, errors[e], result, wrap.failed,
+                                               wrap.log);
+                                expect(!wrong);
+                                (void) wrap_close("alice", options);
+                        }
 }
 
 TEST(each_call_of_the_module_was_among_those_that_failed) {
