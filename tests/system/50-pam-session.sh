@@ -95,7 +95,7 @@ like "... and that mallory may not" "$(keyrota explain mallory billing)" "^mallo
 ok "... by its exit status too" ! keyrota explain mallory billing
 is "it shows each of alice's sessions, with the newest copy" "$(keyrota explain --json alice billing | jq -r '.sessions[] | .copy' | uniq -c | xargs)" "$(rings alice | wc -l) current"
 is "... by service" "$(keyrota explain --json alice billing | jq -r '[.sessions[].service] | unique | join(" ")')" "cron hold login sshd su su-l sudo sudo-i systemd-user"
-is "status counts the sessions that hold it" "$(keyrota status --json | jq -r '.. | objects | select(.name == "billing") | .holders // .sessions | length')" "$(rings | wc -l)"
+is "status counts the sessions that hold it" "$(keyrota status --json | jq -r '.secrets[] | select(.name == "billing") | .access.holders | length')" "$(rings | wc -l)"
 diag "$explained" "$(keyrota status)"
 
 # ---- while they are logged in ----------------------------------------------------------------------------------

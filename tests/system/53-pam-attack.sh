@@ -126,7 +126,10 @@ is "all is as it was" "$(state)" "$before"
 
 consumer_make billing.service User=nobody
 in_session alice-one "keyctl invalidate $copy"
-ok "alice can destroy her own copy" wait_for 10 test -z "$(keyctl rlist "$ring")"
+ring_is_empty() {
+        [[ -z $(keyctl rlist "$ring") ]]
+}
+ok "alice can destroy her own copy" wait_for 10 ring_is_empty
 sees "... which is gone in that session" alice-one "billing=-/- rings=1 shown= listed="
 sees "... and in no other of hers" alice-two "$has"
 sees "... nor of bob's" bob-one "$has"

@@ -47,7 +47,7 @@ stack 'account required pam_unix.so'
 
 journal_mark
 ok 'a user reads the exact bytes' reads_like_root alice billing
-ok 'on record' journal_has '^Secret production/billing, generation [0-9]+, was read by alice\.$' _UID=0 _SYSTEMD_UNIT=keyrota-read.service \
+ok 'on record' journal_has '^Secret production/billing, generation [0-9]+, was read by alice\.$' _UID=0 \
         KEYROTA_EVENT=secret-read KEYROTA_USER=alice KEYROTA_SERVICE=keyrota
 ok 'a member of a group does' reads_like_root bob billing
 ok 'the key that signs is read where the policy says so' reads_like_root alice signer sign

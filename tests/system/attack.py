@@ -163,7 +163,8 @@ def foreign(ring, copy, live, entry, pid, uid):
     if pid:
         processes(pid, uid)
     # last: they leave the session
-    for name in b"_ses", b"keyrota", f"keyrota-session:{live}:{uid}".encode():
+    home = os.stat("/run/keyrota")
+    for name in b"_ses", b"keyrota", f"keyrota-session:{home.st_dev}.{home.st_ino}:{uid}".encode():
         attempt(f"enter the keyring {name.decode().rstrip('0123456789:')}", join, name, (ring, live))
 
 

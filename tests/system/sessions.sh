@@ -129,10 +129,10 @@ sessions_open() {
         ls "$SESSIONS"
 }
 
-# rings [USER]: the rings of copies that there are, one a line: serial number and description. Those of our own live ring: root also sees what root has
-# elsewhere on this machine.
+# rings [USER]: the rings of copies that there are, one a line: serial number and description. Those with copies by our own access table: root also
+# sees what root has elsewhere on this machine.
 rings() {
-        awk -v live="$(keyctl search @u keyring keyrota)" -v user="${1-}" '$6 == "0" && $8 == "keyring" && $9 ~ "^keyrota-session:" live ":" {
+        awk -v home="keyrota-session:$(stat -c %d.%i /run/keyrota):" -v user="${1-}" '$6 == "0" && $8 == "keyring" && index($9, home) == 1 {
                 if (user == "" || $9 ~ (":" user ":")) print $1, $9 }' /proc/keys
 }
 
