@@ -209,8 +209,10 @@ done
 
 # ---- who would mislead a run --------------------------------------------------------------------------------------------
 
+# in a session that leads to his user keyring, without which he has few rights to what is in it
 as_bob() {
-        setpriv --reuid=61202 --regid=61202 --clear-groups keyctl "$@"
+        # shellcheck disable=SC2016
+        setpriv --reuid=61202 --regid=61202 --clear-groups keyctl session - sh -c 'keyctl link @u @s && exec keyctl "$@"' keyctl "$@" 2>/dev/null
 }
 ring=$(keyctl describe "$(ask a1 serial web)" >/dev/null; awk '$9 ~ /^keyrota-session:/ && $9 ~ /:alice:sshd:/ { print $1 }' /proc/keys | head -n 1)
 like 'a ring is found where runs look for it' "$ring" '^[0-9a-f]{8}$'

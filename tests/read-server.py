@@ -813,10 +813,11 @@ def client(*arguments, uid=ALICE, copy=None, own=False, description="keyrota:cop
     """(exit status, standard output, standard error) of keyrota as a user whose session holds a copy."""
 
     def become():
+        os.setreuid(uid, -1)  # whose it is to be, as pam_keyinit has it
         must(keyutils.keyctl_join_session_keyring(None))
+        os.setreuid(0, -1)
         if copy and not own:
             must(keyutils.keyctl_link(new_key("user", description, copy, COPY_MASK), KEY_SPEC_SESSION_KEYRING))
-        must(keyutils.keyctl_chown(KEY_SPEC_SESSION_KEYRING, uid, -1))
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 << 20, 8 << 20))
         os.setgroups([])
         os.setgid(65534)

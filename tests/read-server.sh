@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # Runs read-server.py as root in a mount namespace with a /run, PAM services and accounts of its own, so that the journal, the stacks and
-# the users of this machine are not touched; and in a PID namespace, with which everything ends that a test has started.
+# the users of this machine are not touched; in a PID namespace, with which everything ends that a test has started; and without a terminal, which would
+# be its peers' too.
 
 set -u
 here=$(dirname "$0")
@@ -18,4 +19,4 @@ unshare --mount --pid --fork --mount-proc true 2>/dev/null || { echo '1..0 # SKI
 exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc sh -c '
         mount -t tmpfs -o mode=0755 tmpfs /run && mount -t tmpfs -o mode=0755 tmpfs /etc/pam.d &&
         cp /etc/passwd /etc/group /run && mount --bind /run/passwd /etc/passwd && mount --bind /run/group /etc/group &&
-        exec python3 "$0" "$@"' "$here/read-server.py" "$@"
+        exec setsid --wait python3 "$0" "$@"' "$here/read-server.py" "$@"
