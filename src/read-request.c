@@ -155,22 +155,12 @@ static void find_user(struct request *request) {
         fail(request, LOOK_INTO_JOURNAL, "the name services cannot tell whose uid %u is", (unsigned) request->reader.uid);
 }
 
-static bool is_locked(const struct access_table *table, const char *user) {
-        const char *line = NULL, *name;
-        size_t length;
-
-        while ((line = access_table_next(table, line)) && (name = access_line_locked(line, &length)))
-                if (strlen(user) == length && memcmp(user, name, length) == 0)
-                        return true;
-        return false;
-}
-
 static void say_why_not(struct request *request, const struct access_table *table, const struct membership *who) {
         if (request->secret.name[0] == '\0')
                 refuse(request, "there is no policy of this name with an [access] section");
         else if (request->secret.reads == ACCESS_LOCKED)
                 refuse(request, "the secret is locked; see keyrota unlock");
-        else if (is_locked(table, who->name))
+        else if (entitlement_locked(table, who->name))
                 refuse(request, "the user is locked; see keyrota unlock");
         else
                 refuse(request, "[access] of its policy does not name the user");
