@@ -25,6 +25,7 @@ served() {
 }
 
 wait_for_boot
+rotation_off
 environment_set testing
 user_make somebody
 consumer_write api.service
