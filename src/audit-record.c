@@ -56,17 +56,24 @@ const char *audit_event_name(enum audit_event event) {
         return events[event].name;
 }
 
-static void add_byte(struct audit_text *text, char c) {
-        if (text->size < sizeof(text->data))
-                text->data[text->size] = c;
-        text->size++;
+static void add_bytes(struct audit_text *text, const char *bytes, size_t length) {
+        if (text->size < sizeof(text->data)) {
+                size_t room = sizeof(text->data) - text->size;
+
+                memcpy(text->data + text->size, bytes, length < room ? length : room);
+        }
+        text->size += length;
+}
+
+static bool is_control(unsigned char c) {
+        return c < ' ' || c == 0x7f;
 }
 
 /* As it is, or of a control character \xNN: a line break would end the field and let its value forge the next one. */
 static size_t escape_byte(unsigned char c, char ret[static 4]) {
         static const char digits[] = "0123456789abcdef";
 
-        if (c >= ' ' && c != 0x7f) {
+        if (!is_control(c)) {
                 ret[0] = (char) c;
                 return 1;
         }
@@ -94,25 +101,27 @@ size_t audit_escape(const char *text, char *buffer, size_t size) {
 }
 
 static void add_value(struct audit_text *text, const char *value, size_t length) {
-        size_t start = text->size;
+        size_t start = text->size, plain;
         char escaped[4];
 
-        for (size_t i = 0; i < length && text->size - start < VALUE_MAX; i++) {
-                size_t n = escape_byte((unsigned char) value[i], escaped);
+        for (size_t i = 0; i < length && text->size - start < VALUE_MAX; i += plain + 1) {
+                size_t room = VALUE_MAX - (text->size - start);
 
-                for (size_t k = 0; k < n; k++)
-                        add_byte(text, escaped[k]);
+                for (plain = 0; i + plain < length && plain < room && !is_control((unsigned char) value[i + plain]); plain++)
+                        ;
+                add_bytes(text, value + i, plain);
+                if (i + plain < length && plain < room)
+                        add_bytes(text, escaped, escape_byte((unsigned char) value[i + plain], escaped));
         }
 }
 
 static void add_field(struct audit_text *text, const char *field, const char *value) {
         if (!value)
                 return;
-        for (const char *p = field; *p; p++)
-                add_byte(text, *p);
-        add_byte(text, '=');
+        add_bytes(text, field, strlen(field));
+        add_bytes(text, "=", 1);
         add_value(text, value, strlen(value));
-        add_byte(text, '\n');
+        add_bytes(text, "\n", 1);
 }
 
 static _printf_(3, 4) void add_formatted(struct audit_text *text, const char *field, const char *format, ...) {
@@ -134,7 +143,7 @@ static void add_kids(struct audit_text *text, const char *kids) {
                         add_field(text, "KEYROTA_KID", "");
                         text->size--; /* the line's end */
                         add_value(text, kids, n);
-                        add_byte(text, '\n');
+                        add_bytes(text, "\n", 1);
                 }
                 kids += n + (kids[n] == ',');
         }

@@ -4,8 +4,9 @@
  * line alone, and prints medians in microseconds. There are POLICIES (1000) policies, of which GRANTS (10) name the user; with BY_GROUP=1 they name
  * the user's group instead. MODULE is the one that is built for tests, which looks below "run". RUNS (500) logins of each kind.
  *
- * Told apart: the call pam_open_session(3) alone; the whole transaction, with what it takes to load the module into the program; and the one look-up of the
- * user that the module asks of the name services.
+ * Told apart: the call pam_open_session(3) alone; the whole transaction, with what it takes to load the module into the program. For comparison, what no
+ * implementation can do without: the one look-up of the user that the module asks of the name services, and the kernel calls that make the copies, here
+ * without anything around them. getppid(2) tells what a call costs on the machine at hand.
  */
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -31,6 +33,7 @@ static const struct group *group;
 static unsigned n_policies, n_grants, n_runs;
 static bool by_group;
 static int journal;
+static key_serial_t live; /* the keyring that secrets are published in */
 static char folder[] = "/tmp/keyrota-bench-XXXXXX";
 
 static void require(bool condition, const char *what) {
@@ -65,13 +68,13 @@ static bool is_granted(unsigned i) {
         return n_grants > 0 && i % (n_policies / n_grants) == 0 && i / (n_policies / n_grants) < n_grants;
 }
 
-static void write_table(key_serial_t ring) {
+static void write_table(void) {
         FILE *stream;
 
         (void) umask(077);
         stream = fopen("run/access", "we");
         require(stream, "run/access");
-        fprintf(stream, "keyrota-access 2\nring %d\n", ring);
+        fprintf(stream, "keyrota-access 2\nring %d\n", live);
         if (by_group)
                 fprintf(stream, "group %s\n", group->gr_name);
         for (unsigned i = 0; i < n_policies; i++) {
@@ -85,10 +88,10 @@ static void write_table(key_serial_t ring) {
 }
 
 /* A JWK Set of two ES256 keys has some 500 bytes. */
-static key_serial_t publish(void) {
-        key_serial_t ring = add_key("keyring", "keyrota", NULL, 0, KEY_SPEC_PROCESS_KEYRING);
+static void publish(void) {
         char description[128], payload[640];
 
+        live = add_key("keyring", "keyrota", NULL, 0, KEY_SPEC_PROCESS_KEYRING);
         for (unsigned i = 0; i < n_policies; i++) {
                 int n;
 
@@ -96,11 +99,10 @@ static key_serial_t publish(void) {
                 memset(payload, 'x', sizeof(payload));
                 n = snprintf(payload, sizeof(payload), "keyrota1 production/policy-%05u 7 %043d,%043d", i, 1, 2);
                 payload[n] = '\n';
-                require(add_key("user", description, payload, (size_t) n + 500, ring) > 0, description);
+                require(add_key("user", description, payload, (size_t) n + 500, live) > 0, description);
         }
-        require(add_key("user", "config:audit", "keyrota1 - 0 -\nbest-effort", 26, ring) > 0, "config:audit");
-        require(keyctl_setperm(ring, 0x003f0000) == 0, "live keyring");
-        return ring;
+        require(add_key("user", "config:audit", "keyrota1 - 0 -\nbest-effort", 26, live) > 0, "config:audit");
+        require(keyctl_setperm(live, 0x003f0000) == 0, "live keyring");
 }
 
 static void bind_journal(void) {
@@ -165,6 +167,36 @@ static double look_up(void) {
         return now() - start;
 }
 
+static double copy_alone(void) {
+        key_serial_t ring = add_key("keyring", "copies", NULL, 0, KEY_SPEC_PROCESS_KEYRING);
+        char description[128], payload[4096];
+        double start = now(), cost;
+
+        for (unsigned i = 0; i < n_policies; i++) {
+                key_serial_t key, copy;
+                long n;
+
+                if (!is_granted(i))
+                        continue;
+                (void) snprintf(description, sizeof(description), "secret:production/policy-%05u/verify", i);
+                key = (key_serial_t) keyctl_search(live, "user", description, 0);
+                n = keyctl_read(key, payload, sizeof(payload));
+                copy = n > 0 ? add_key("user", description, payload, (size_t) n, ring) : -1;
+                require(copy > 0 && keyctl_setperm(copy, 0x0b3f0000) == 0 && keyctl_set_timeout(copy, 1000) == 0, description);
+        }
+        cost = now() - start;
+        require(keyctl_unlink(ring, KEY_SPEC_PROCESS_KEYRING) == 0, "copies");
+        return cost;
+}
+
+static double call_kernel(void) {
+        double start = now();
+
+        for (unsigned i = 0; i < 100; i++)
+                (void) syscall(SYS_getppid);
+        return (now() - start) / 100;
+}
+
 static int compare(const void *a, const void *b) {
         const double *x = a, *y = b;
 
@@ -177,7 +209,7 @@ static double median(double *values) {
 }
 
 static void measure(void) {
-        double *columns[5], medians[5];
+        double *columns[7], medians[7];
 
         for (size_t i = 0; i < ELEMENTSOF(columns); i++) {
                 columns[i] = calloc(n_runs, sizeof(double));
@@ -191,6 +223,8 @@ static void measure(void) {
                 columns[2][i] = without.whole;
                 columns[3][i] = with.whole;
                 columns[4][i] = look_up();
+                columns[5][i] = copy_alone();
+                columns[6][i] = call_kernel();
         }
         for (size_t i = 0; i < ELEMENTSOF(columns); i++) {
                 medians[i] = median(columns[i]);
@@ -200,7 +234,9 @@ static void measure(void) {
         printf("%-58s %9s %9s %9s\n", "", "without", "with", "added");
         printf("%-58s %9.1f %9.1f %9.1f\n", "pam_open_session", medians[0], medians[1], medians[1] - medians[0]);
         printf("%-58s %9.1f %9.1f %9.1f\n", "the same, and pam_start, which loads the modules", medians[2], medians[3], medians[3] - medians[2]);
-        printf("    of that, the name services for one look-up of the user: %.1f\n", medians[4]);
+        printf("%-58s %29.1f\n", "the look-up of the user alone", medians[4]);
+        printf("%-58s %29.1f\n", "the kernel calls that make the copies, alone", medians[5]);
+        printf("%-58s %29.2f\n", "getppid(2)", medians[6]);
 }
 
 static void clean_up(void) {
@@ -238,7 +274,8 @@ int main(int argc, char *argv[]) {
         write_service("with", module);
         write_service("other", NULL);
         bind_journal();
-        write_table(publish());
+        publish();
+        write_table();
         measure();
         free(module);
         return 0;
