@@ -315,6 +315,29 @@ TEST(table_that_grows_or_shrinks_while_it_is_read_is_refused) {
         expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
 }
 
+static unsigned n_opened, n_replaced;
+
+/* The first fstat() is about the folder, each later one about a table that was just opened. */
+static void replace_what_was_opened(void) {
+        if (n_opened++ > 0 && n_replaced > 0) {
+                n_replaced--;
+                use_table();
+        }
+}
+
+TEST(table_that_is_replaced_while_it_is_opened_keeps_nobody_out) {
+        for (unsigned n = 1; n <= 2; n++) {
+                use_table();
+                n_opened = 0;
+                n_replaced = n;
+                wrap.meanwhile_call = "fstat";
+                wrap.meanwhile = replace_what_was_opened;
+                expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
+                expect_int(n_replaced, 0);
+                expect_string(wrap.log, "");
+        }
+}
+
 TEST(large_records_are_read_up_to_a_bound) {
         use_table();
         wrap.record_size = 3 * 1024 * 1024;
