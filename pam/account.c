@@ -73,11 +73,13 @@ static const char *log_verdict(const struct question *q, const struct access_sec
                 return "no policy of this name has an [access] section";
         }
         if (secret->reads == ACCESS_LOCKED) {
-                pam_syslog(q->pamh, LOG_NOTICE, "%s is locked: user \"%s\" refused; see 'keyrota unlock'", name, q->user);
+                if (!q->options.quiet)
+                        pam_syslog(q->pamh, LOG_NOTICE, "%s is locked: user \"%s\" refused; see 'keyrota unlock'", name, q->user);
                 return "the secret is locked";
         }
         if (user_locked) {
-                pam_syslog(q->pamh, LOG_NOTICE, "user \"%s\" is locked: refused for %s; see 'keyrota unlock'", q->user, name);
+                if (!q->options.quiet)
+                        pam_syslog(q->pamh, LOG_NOTICE, "user \"%s\" is locked: refused for %s; see 'keyrota unlock'", q->user, name);
                 return "the user is locked";
         }
         if (verdict > 0 && is_other_use(&q->options, secret)) {

@@ -557,6 +557,11 @@ TEST(locked_secrets_and_users_are_refused_and_the_log_says_so) {
         expect_string(wrap.log, "5 user \"bob\" is locked: refused for billing; see 'keyrota unlock'\n");
         expect(strstr(wrap.records, "REASON=the user is locked "));
         expect_int(wrap_secret("carol", "billing"), PAM_PERM_DENIED);
+        expect_int(wrap_acct("alice", (const char *const[]) { "secret=held", "quiet", NULL }), PAM_PERM_DENIED);
+        expect_string(wrap.log, "");
+        expect(strstr(wrap.records, "REASON=the secret is locked "));
+        expect_int(wrap_acct("bob", (const char *const[]) { "secret=billing", "quiet", NULL }), PAM_PERM_DENIED);
+        expect_string(wrap.log, "");
 }
 
 static int ask_for_read_server(const char *user, const char *secret) {
