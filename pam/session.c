@@ -407,6 +407,7 @@ int session_open(pam_handle_t *pamh, int argc, const char **argv) {
 int session_close(pam_handle_t *pamh, int argc, const char **argv) {
         const struct session *session;
         struct options options;
+        char name[DATA_MAX];
 
         if (!options_parse(pamh, OPTIONS_SESSION, argc, argv, &options) || geteuid() != 0)
                 return PAM_SUCCESS;
@@ -415,5 +416,7 @@ int session_close(pam_handle_t *pamh, int argc, const char **argv) {
                 (void) copies_clear(session->ring);
                 (void) keyctl_unlink(session->ring, KEY_SPEC_SESSION_KEYRING);
         }
+        /* Another session of the same transaction must not find it: it may be gone any moment. */
+        (void) pam_set_data(pamh, data_name(options.only, name), NULL, NULL);
         return PAM_SUCCESS;
 }

@@ -411,11 +411,16 @@ TEST(lines_with_other_restrictions_have_a_ring_each) {
         expect(has_nothing());
 }
 
+/* The kernel sees to a ring that is linked nowhere when it likes to: as long as that number is still a key, it must not be taken for the session's. */
 TEST(session_can_be_opened_again_after_its_end) {
+        key_serial_t ring = 0;
+
         begin(1001);
         for (unsigned i = 0; i < 3; i++) {
                 expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
                 expect(HAS_API && HAS_BILLING);
+                expect(ring_of_session() != ring);
+                ring = ring_of_session();
                 expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
                 expect(has_nothing());
         }

@@ -416,7 +416,8 @@ int __wrap_pam_get_data(_unused_ const pam_handle_t *pamh, const char *name, con
 static void drop_data(size_t i) {
         if (!kept[i].name)
                 return;
-        kept[i].cleanup((pam_handle_t *) &wrap, kept[i].data, PAM_SUCCESS);
+        if (kept[i].cleanup)
+                kept[i].cleanup((pam_handle_t *) &wrap, kept[i].data, PAM_SUCCESS);
         free(kept[i].name);
         kept[i].name = NULL;
 }
