@@ -128,7 +128,7 @@ static bool fails(const char *call) {
                 return false;
         wrap.n_calls++;
         append(wrap.trace, sizeof(wrap.trace), call);
-        if (wrap.meanwhile && strcmp(wrap.meanwhile_call, call) == 0) {
+        if (wrap.meanwhile && (!wrap.meanwhile_call || strcmp(wrap.meanwhile_call, call) == 0)) {
                 armed = false;
                 wrap.meanwhile();
                 armed = true;
@@ -461,6 +461,7 @@ void __wrap_pam_syslog(_unused_ const pam_handle_t *pamh, int priority, const ch
 static void remove_scratch(void) {
         (void) unlink(WRAP_TABLE);
         (void) unlink("run/journal");
+        (void) unlink("run/access.lock");
         (void) rmdir("run");
         (void) rmdir(scratch);
 }
@@ -515,8 +516,14 @@ void wrap_live(void) {
         require(live > 0 && keyctl_setperm(live, 0x003f0000) == 0, "live keyring");
 }
 
+int wrap_live_serial(void) {
+        return live;
+}
+
 void wrap_publish(const char *description, const void *payload, size_t size) {
-        require(add_key("user", description, payload, size, live) > 0, description);
+        key_serial_t key = add_key("user", description, payload, size, live);
+
+        require(key > 0 && keyctl_setperm(key, 0x003f0000) == 0, description); /* as keyring.c makes them */
 }
 
 void wrap_unpublish(const char *description) {
