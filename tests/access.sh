@@ -224,7 +224,7 @@ for line in "$(printf '%08x' "$(keyctl search @u keyring "$RING")") I--Q---     
 done
 own=$(as_bob newring "keyrota-session:$(stat -c %d.%i "$(run_folder)"):61202:1:1:bob:sshd::" @u)
 as_bob setperm "$own" 0x3f3f3f3f
-is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:.*:bob:' /proc/keys)" '5 2'
+is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c "^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(stat -c %d.%i "$(run_folder)"):.*:bob:" /proc/keys)" '5 2'
 entries=$(ring_entries)
 ok 'a run is not misled' keyrota provision
 is 'and sessions are as they were' "$(ask a1 list)/$(ask b list)" 'hook web/'
