@@ -88,7 +88,7 @@ static void switch_user(struct renewal *renewal, const char *name) {
         if (user->error == -EBADMSG)
                 log_error(PATH_ACCESS ": torn, or not of this version of keyrota: what sessions of %s hold stays as it is; keyrota provision writes it anew", name);
         else
-                log_error("cannot look up %s and their groups in the name services: %s; what their sessions hold stays as it is, till the next run", name,
+                log_error("cannot look up %s and their groups in the name services: %s; what their sessions hold stays as it is, till the next run, but for what nobody is given now", name,
                           strerror(-user->error));
 }
 
@@ -203,24 +203,27 @@ static const struct access_secret *find_entitled(const struct user *user, const 
         return NULL;
 }
 
-/* Why a copy goes, by the secret's line. */
-static const char *reason_of(const struct renewal *renewal, const struct holder *holder, const char *name) {
-        const struct access_secret *entitled = find_entitled(&renewal->user, name);
+/* Why nobody is given a copy, by the secret's line alone: that takes no name service to tell. NULL: somebody may be. */
+static const char *reason_for_all(const struct renewal *renewal, const char *name) {
         struct access_secret secret;
         const char *line = NULL;
 
         while ((line = access_table_next(renewal->table, line)))
                 if (access_secret_parse(line, &secret) >= 0 && strcmp(secret.name, name) == 0)
-                        break;
-        if (!line)
-                return "no policy gives it to users any more";
-        if (secret.reads == ACCESS_LOCKED)
-                return "the secret is locked";
+                        return secret.reads == ACCESS_LOCKED ? "the secret is locked" : secret.reads == ACCESS_RECORDED ? "each read of it goes on record now" : NULL;
+        return "no policy gives it to users any more";
+}
+
+/* Why a copy goes. */
+static const char *reason_of(const struct renewal *renewal, const struct holder *holder, const char *name) {
+        const struct access_secret *entitled = find_entitled(&renewal->user, name);
+        const char *reason = reason_for_all(renewal, name);
+
+        if (reason)
+                return reason;
         if (!entitled)
                 return "the policy does not name the user any more";
-        if (secret.reads == ACCESS_RECORDED)
-                return "each read of it goes on record now";
-        if (!copies_holder_wants(&holder->who, name, secret.sign))
+        if (!copies_holder_wants(&holder->who, name, entitled->sign))
                 return "the session is not given what users read of it now";
         return "nothing of it is published";
 }
@@ -242,6 +245,11 @@ static int take_unless_held(const char *name, copies_serial copy, void *userdata
         else if (visit->locks) {
                 if (locks_has(visit->locks, LOCK_SECRET, name))
                         take(visit->renewal, visit->holder, name, "the secret is locked");
+        } else if (visit->renewal->user.error < 0) {
+                const char *reason = reason_for_all(visit->renewal, name);
+
+                if (reason)
+                        take(visit->renewal, visit->holder, name, reason);
         } else if (!entitled || !is_held(visit->renewal, visit->holder, entitled))
                 take(visit->renewal, visit->holder, name, reason_of(visit->renewal, visit->holder, name));
         return 0;
@@ -261,12 +269,15 @@ static void take_all_of(struct visit *visit) {
 
 static void renew_session(struct renewal *renewal, const struct holder *holder) {
         struct visit visit = { .renewal = renewal, .holder = holder };
+        bool is_known;
 
         switch_user(renewal, holder->who.user);
-        if (renewal->user.error < 0)
+        if (renewal->user.error == -EBADMSG)
                 return;
-        visit.gone = renewal->user.gone ? renewal->user.gone : renewal->user.uid != holder->who.uid ? "the account has another uid now" : NULL;
-        for (size_t i = 0; !visit.gone && i < renewal->user.n_secrets; i++)
+        is_known = renewal->user.error >= 0;
+        if (is_known)
+                visit.gone = renewal->user.gone ? renewal->user.gone : renewal->user.uid != holder->who.uid ? "the account has another uid now" : NULL;
+        for (size_t i = 0; is_known && !visit.gone && i < renewal->user.n_secrets; i++)
                 if (is_held(renewal, holder, &renewal->user.secrets[i]))
                         give(renewal, holder, &renewal->user.secrets[i]);
         take_all_of(&visit);

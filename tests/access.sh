@@ -163,8 +163,16 @@ if [[ -e $(ldconfig -p | sed -n 's/.*libnss_hesiod\.so\.2 .*=> //p' | head -n 1)
         printf 'passwd: hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
         refused 'a name service that is away is a failure' 'cannot look up alice and their groups' keyrota provision
         is 'and takes nothing away' "$(ask a1 list) $(ask a1 serial web)" "hook web $before"
+        refused 'a lock is a failure then, too' 'cannot look up alice and their groups' keyrota lock --secret=web
+        is 'but takes the secret from every session' "$(ask a1 list)/$(ask a2 list)/$(ask only list)" 'hook//hook'
+        refused 'when it is unlocked' 'cannot look up alice and their groups' keyrota unlock web
+        rm "$POLICY/hook.ini"
+        refused 'and a policy is removed' 'cannot look up alice and their groups' keyrota provision
+        is 'so is what no policy gives to anybody' "$(ask a1 list)/$(ask only list)" '/'
+        hook_policy
         printf 'passwd: files hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
         ok 'one that need not be asked is none' keyrota provision
+        is 'and what is due is given' "$(ask a1 list)" 'hook web'
 else
         skip 'a name service that is away is a failure' 'there is none to be had'
 fi
