@@ -122,6 +122,8 @@ static bool put_on_record(const struct question *q, const struct access_table *t
         if (required && records.size > 0)
                 r = records_send(&records, true);
         if (r < 0)
+                audit_note_missing(reason || required ? AUDIT_ACCESS_REFUSED : AUDIT_ACCESS_GRANTED, &record, r);
+        if (r < 0)
                 pam_syslog(q->pamh, LOG_ERR, "the journal takes no record of user \"%s\": %s%s", q->user, message_error(r),
                            required ? ": refused, for keyrota.conf says audit = required" : "");
         return r >= 0 || !required;

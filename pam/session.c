@@ -61,10 +61,13 @@ static void refuse(struct opening *o, const struct grant *grant, const char *rea
                 .name = grant ? grant->secret.name : NULL,
                 .reason = reason,
         };
+        int r;
 
         copies_holder_record(&o->holder, &record);
         record.has_uid = o->holder.uid != (uid_t) -1;
-        (void) records_add(&o->records, AUDIT_COPY_REFUSED, &record); /* without memory the log must do */
+        r = records_add(&o->records, AUDIT_COPY_REFUSED, &record);
+        if (r < 0)
+                audit_note_missing(AUDIT_COPY_REFUSED, &record, r);
 }
 
 /* grant NULL: this concerns all of them. */
@@ -284,6 +287,8 @@ static int put_on_record(struct opening *o) {
         required = live_ring_requires_audit(o->table->ring);
         if (required)
                 r = records_send(&o->records, true);
+        if (r < 0 && !required)
+                records_note_missing(&o->records, r);
         if (r < 0)
                 records_forget(&o->records, 0);
         if (r < 0 && required)
@@ -395,6 +400,8 @@ int session_open(pam_handle_t *pamh, int argc, const char **argv) {
         clean_up(&o);
 
         r = records_send(&o.records, false);
+        if (r < 0)
+                records_note_missing(&o.records, r);
         if (r < 0)
                 pam_syslog(pamh, LOG_WARNING, "the journal takes no record of what user \"%s\" was refused: %s", o.user, message_error(r));
         if (o.failed && o.options.strict) {

@@ -483,9 +483,11 @@ TEST(where_a_record_is_a_must_nobody_is_let_in_without) {
         for (size_t i = 0; i < ELEMENTSOF(musts); i++) {
                 set_audit(musts[i]);
                 expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
+                (void) wrap_missing(); /* of earlier tests */
                 wrap_set_journal(WRAP_JOURNAL_NONE);
                 expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
                 expect_string(wrap.log, "3 the journal takes no record of user \"alice\": No such file or directory: refused, for keyrota.conf says audit = required\n");
+                expect_string(wrap_missing(), "access-refused production/billing alice sshd: No such file or directory\n");
                 wrap_set_journal(WRAP_JOURNAL_GOOD);
         }
 }
@@ -495,12 +497,16 @@ TEST(where_no_record_is_a_must_a_journal_that_is_gone_or_stuck_keeps_nobody_out_
 
         for (size_t i = 0; i < ELEMENTSOF(leaves); i++) {
                 set_audit(leaves[i]);
+                (void) wrap_missing(); /* of earlier tests */
                 wrap_set_journal(WRAP_JOURNAL_NONE);
                 expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
                 expect_string(wrap.log, "3 the journal takes no record of user \"alice\": No such file or directory\n");
+                expect_string(wrap_missing(), "access-granted production/billing alice sshd: No such file or directory\n");
                 expect_int(wrap_secret("mallory", "billing"), PAM_PERM_DENIED);
+                expect_string(wrap_missing(), "access-refused production/billing mallory sshd: No such file or directory\n");
                 wrap_set_journal(WRAP_JOURNAL_STUCK);
                 expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
+                expect_string(wrap_missing(), "access-granted production/billing alice sshd: Resource temporarily unavailable\n");
                 expect_string(wrap.log, "3 the journal takes no record of user \"alice\": Resource temporarily unavailable\n");
                 expect(!strstr(wrap.trace, "poll "));
                 wrap_set_journal(WRAP_JOURNAL_GOOD);

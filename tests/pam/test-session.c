@@ -694,6 +694,8 @@ TEST(copy_that_cannot_be_renewed_is_told) {
         expect(has_nothing());
 }
 
+static const char *judge(const char *user, bool strict, bool required, int result);
+
 /* ---- records -------------------------------------------------------------------------------------------------------- */
 
 TEST(where_a_record_is_a_must_there_is_no_copy_without) {
@@ -729,6 +731,48 @@ TEST(where_no_record_is_a_must_nobody_waits_for_a_stuck_journal) {
                 expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
                 wrap_set_journal(WRAP_JOURNAL_GOOD);
         }
+}
+
+TEST(records_that_the_journal_does_not_take_are_noted) {
+        begin(1001);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        (void) wrap_missing();
+        wrap_set_journal(WRAP_JOURNAL_NONE);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect_string(wrap_missing(), "copy-granted production/api alice sshd: No such file or directory\n"
+                                      "copy-granted production/billing alice sshd: No such file or directory\n"
+                                      "copy-refused production/held alice sshd: No such file or directory\n");
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        (void) unlink(WRAP_TABLE);
+        expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
+        expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n");
+        begin(1001);
+        publish("required");
+        wrap_table(table, sizeof(table) - 1);
+        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
+        expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n"); /* what was not given needs no record */
+        begin(1001);
+        for (unsigned at = 1;; at++) {
+                const char *wrong;
+                int result;
+
+                wrap.fail_at[0] = at;
+                wrap.fail_errno = ENOMEM;
+                result = wrap_open("alice", PLAIN);
+                if (wrap.failed[0] == '\0')
+                        break;
+                wrong = judge("alice", false, false, result);
+                if (wrong)
+                        printf("# %s: call %u, failed: %s\n# trace: %s\n", wrong, at, wrap.failed, wrap.trace);
+                expect(!wrong);
+                (void) wrap_close("alice", PLAIN);
+                wrap_end();
+        }
+        expect(strstr(wrap.trace, "write "));
+        (void) wrap_close("alice", PLAIN);
+        (void) wrap_missing();
+        wrap_set_journal(WRAP_JOURNAL_GOOD);
 }
 
 TEST(journal_that_takes_the_record_in_time_is_waited_for) {

@@ -63,6 +63,8 @@ void wrap_session(unsigned uid, const char *name);
 /* No journal, or one whose queue is full. */
 enum wrap_journal { WRAP_JOURNAL_GOOD, WRAP_JOURNAL_NONE, WRAP_JOURNAL_STUCK };
 void wrap_set_journal(enum wrap_journal journal);
+/* What is noted of records that it did not take, a line for each, since the last call; without the times. */
+const char *wrap_missing(void);
 /* Gives a stuck one room again. */
 void wrap_relieve_journal(void);
 
