@@ -66,6 +66,7 @@ static int load_user(const struct access_table *table, struct user *user) {
         r = membership_load(user->name, &who);
         if (r < 0 || who->unsure < 0)
                 return r < 0 ? r : who->unsure;
+        who->certain = true; /* what is taken away must not hang on a service that is away */
         if (!who->known) {
                 user->gone = "there is no such account any more";
                 return 0;
@@ -88,7 +89,7 @@ static void switch_user(struct renewal *renewal, const char *name) {
         if (user->error == -EBADMSG)
                 log_error(PATH_ACCESS ": torn, or not of this version of keyrota: what sessions of %s hold stays as it is; keyrota provision writes it anew", name);
         else
-                log_error("cannot look up %s and their groups in the name services: %s; what their sessions hold stays as it is, till the next run, but for what nobody is given now", name,
+                log_error("cannot look up %s and their groups in the name services: %s; what their sessions hold stays as it is, till the next run, but for what they may not have whoever they are", name,
                           strerror(-user->error));
 }
 
@@ -203,21 +204,37 @@ static const struct access_secret *find_entitled(const struct user *user, const 
         return NULL;
 }
 
-/* Why nobody is given a copy, by the secret's line alone: that takes no name service to tell. NULL: somebody may be. */
-static const char *reason_for_all(const struct renewal *renewal, const char *name) {
+static bool names_user(const struct access_secret *secret, const char *user) {
+        const char *member = NULL;
+        size_t length = 0;
+
+        while ((member = access_member_next(secret, member, &length)))
+                if (strlen(user) == length && memcmp(member, user, length) == 0)
+                        return true;
+        return false;
+}
+
+/* Why a copy goes, by what the secret's line alone says, without a question to the name services. NULL: it may stay. */
+static const char *reason_of_line(const struct renewal *renewal, const struct holder *holder, const char *name) {
         struct access_secret secret;
         const char *line = NULL;
 
         while ((line = access_table_next(renewal->table, line)))
                 if (access_secret_parse(line, &secret) >= 0 && strcmp(secret.name, name) == 0)
-                        return secret.reads == ACCESS_LOCKED ? "the secret is locked" : secret.reads == ACCESS_RECORDED ? "each read of it goes on record now" : NULL;
-        return "no policy gives it to users any more";
+                        break;
+        if (!line)
+                return "no policy gives it to users any more";
+        if (secret.reads == ACCESS_LOCKED)
+                return "the secret is locked";
+        if (secret.n_groups == 0 && !names_user(&secret, holder->who.user))
+                return "the policy does not name the user any more";
+        return secret.reads == ACCESS_RECORDED ? "each read of it goes on record now" : NULL;
 }
 
 /* Why a copy goes. */
 static const char *reason_of(const struct renewal *renewal, const struct holder *holder, const char *name) {
         const struct access_secret *entitled = find_entitled(&renewal->user, name);
-        const char *reason = reason_for_all(renewal, name);
+        const char *reason = reason_of_line(renewal, holder, name);
 
         if (reason)
                 return reason;
@@ -246,7 +263,7 @@ static int take_unless_held(const char *name, copies_serial copy, void *userdata
                 if (locks_has(visit->locks, LOCK_SECRET, name))
                         take(visit->renewal, visit->holder, name, "the secret is locked");
         } else if (visit->renewal->user.error < 0) {
-                const char *reason = reason_for_all(visit->renewal, name);
+                const char *reason = reason_of_line(visit->renewal, visit->holder, name);
 
                 if (reason)
                         take(visit->renewal, visit->holder, name, reason);

@@ -170,9 +170,33 @@ if [[ -e $(ldconfig -p | sed -n 's/.*libnss_hesiod\.so\.2 .*=> //p' | head -n 1)
         refused 'and a policy is removed' 'cannot look up alice and their groups' keyrota provision
         is 'so is what no policy gives to anybody' "$(ask a1 list)/$(ask only list)" '/'
         hook_policy
+        printf 'passwd: files\ngroup: files\n' >"$WORK/nsswitch.conf"
+        ok 'all is back' keyrota provision
+        printf 'passwd: hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
+        hook_policy 'bob'
+        web_policy 'bob @ops'
+        refused 'a user is taken out of policies' 'cannot look up alice and their groups' keyrota provision
+        is 'and has no copy where no group is named that would have to be asked for' "$(ask a1 list)" 'web'
+        hook_policy
+        web_policy 'alice'
         printf 'passwd: files hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
         ok 'one that need not be asked is none' keyrota provision
         is 'and what is due is given' "$(ask a1 list)" 'hook web'
+
+        edit group 's/^ops:.*/ops:x:61210:alice,carol/'
+        web_policy 'alice @ops'
+        ok 'a group is named' keyrota provision
+        edit group '/^ops:/d'
+        printf 'passwd: files\ngroup: files hesiod\n' >"$WORK/nsswitch.conf"
+        refused 'a service that is away, which may know the group' 'cannot look up carol and their groups' keyrota provision
+        is 'takes nothing away' "$(ask c list)" 'web'
+        refused 'nor is it said that the user is not in the group' 'cannot look up the groups that web is given to' keyrota explain carol web
+        printf 'passwd: files\ngroup: files\n' >"$WORK/nsswitch.conf"
+        ok 'a group that is gone' keyrota provision
+        is 'gives nothing' "$(ask c list)" ''
+        edit group '$a ops:x:61210:alice'
+        web_policy 'alice'
+        ok '(put back)' keyrota provision
 else
         skip 'a name service that is away is a failure' 'there is none to be had'
 fi
