@@ -209,6 +209,13 @@ static int remember(const struct opening *o) {
         return 0;
 }
 
+/* Another session of the same transaction must not find a ring that is taken back: it may be gone any moment. */
+static void forget(pam_handle_t *pamh, const char *only) {
+        char name[DATA_MAX];
+
+        (void) pam_set_data(pamh, data_name(only, name), NULL, NULL);
+}
+
 /* Is it still ours, and the same user's? The number may be another key's by now. */
 static bool is_ours(const struct session *session) {
         struct copies_holder holder;
@@ -384,6 +391,8 @@ static void clean_up(struct opening *o) {
                 (void) keyctl_unlink(o->ring, KEY_SPEC_SESSION_KEYRING);
         }
         take_back(o);
+        if (all || o->ring == 0)
+                forget(o->pamh, o->holder.only);
 }
 
 int session_open(pam_handle_t *pamh, int argc, const char **argv) {
@@ -414,7 +423,6 @@ int session_open(pam_handle_t *pamh, int argc, const char **argv) {
 int session_close(pam_handle_t *pamh, int argc, const char **argv) {
         const struct session *session;
         struct options options;
-        char name[DATA_MAX];
 
         if (!options_parse(pamh, OPTIONS_SESSION, argc, argv, &options) || geteuid() != 0)
                 return PAM_SUCCESS;
@@ -423,7 +431,6 @@ int session_close(pam_handle_t *pamh, int argc, const char **argv) {
                 (void) copies_clear(session->ring);
                 (void) keyctl_unlink(session->ring, KEY_SPEC_SESSION_KEYRING);
         }
-        /* Another session of the same transaction must not find it: it may be gone any moment. */
-        (void) pam_set_data(pamh, data_name(options.only, name), NULL, NULL);
+        forget(pamh, options.only);
         return PAM_SUCCESS;
 }

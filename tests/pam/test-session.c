@@ -426,6 +426,22 @@ TEST(session_can_be_opened_again_after_its_end) {
         }
 }
 
+TEST(session_can_be_opened_again_after_strict_took_all_back) {
+        key_serial_t ring;
+
+        begin(1001);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        ring = ring_of_session();
+        (void) unlink(WRAP_TABLE);
+        expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
+        expect(has_nothing());
+        wrap_table(table, sizeof(table) - 1);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect(HAS_API && HAS_BILLING && ring_of_session() != ring);
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        expect(has_nothing());
+}
+
 TEST(ring_of_another_user_in_the_same_transaction_is_not_used) {
         begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
