@@ -154,6 +154,18 @@ static int find_user(struct opening *o) {
         return 0;
 }
 
+/* What names the user is given all the same, and the ring is there for a later run that has an answer; but for strict. */
+static int fail_groups(struct opening *o, int error) {
+        char reason[REASON_MAX];
+
+        o->failed = true;
+        pam_syslog(o->pamh, LOG_ERR, "user \"%s\" gets no copy of what only groups are given: the name services cannot look up the groups in " PATH_ACCESS ": %s", o->user,
+                   message_error(error));
+        (void) snprintf(reason, sizeof(reason), "only groups are given the rest, and the name services cannot look up those in " PATH_ACCESS ": %s", message_error(error));
+        refuse(o, NULL, reason);
+        return o->options.strict ? error : 0;
+}
+
 /* How many secrets the session is to have; a negative errno: it can have none, and why was logged. */
 static ssize_t find_grants(struct opening *o) {
         int r;
@@ -167,7 +179,7 @@ static ssize_t find_grants(struct opening *o) {
         if (r == -EBADMSG)
                 fail(o, NULL, PATH_ACCESS ": damaged; 'keyrota provision' writes it anew");
         else if (r < 0)
-                fail(o, NULL, "the name services cannot look up the groups in " PATH_ACCESS ": %s", message_error(r));
+                r = fail_groups(o, r);
         return r < 0 ? r : (ssize_t) grants_count(&o->grants);
 }
 

@@ -578,13 +578,33 @@ static void grow_records(void) {
         wrap.record_size = 64 * 1024 * 1024;
 }
 
-TEST(group_with_a_record_beyond_the_bound_is_an_error) {
-        begin(1001);
-        wrap.meanwhile_call = "getgrnam_r";
-        wrap.meanwhile = grow_records;
-        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
-        expect(strstr(wrap.log, "the name services cannot look up the groups in run/access: Value too large for defined data type\n"));
-        expect(has_nothing());
+TEST(group_that_cannot_be_looked_up_is_an_error_and_what_names_the_user_is_given) {
+        static const char *const log = "3 user \"%s\" gets no copy of what only groups are given: the name services cannot look up the groups in run/access: "
+                                       "Value too large for defined data type\n";
+        static const struct {
+                const char *name;
+                unsigned uid;
+                bool named;
+        } rows[] = { { "alice", 1001, true }, { "bob", 1002, false } };
+        char wanted[256];
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                begin(rows[i].uid);
+                wrap.meanwhile_call = "getgrnam_r";
+                wrap.meanwhile = grow_records;
+                expect_int(wrap_open(rows[i].name, OPTIONS("quiet")), PAM_IGNORE);
+                (void) snprintf(wanted, sizeof(wanted), log, rows[i].name);
+                expect_string(wrap.log, wanted);
+                expect(strstr(wrap.records, "EVENT=copy-refused VERDICT=refused REASON=only groups are given the rest, and the name services cannot look up "));
+                expect(HAS_API == rows[i].named && HAS_BILLING == rows[i].named);
+                expect_int(wrap_close(rows[i].name, OPTIONS("quiet")), PAM_SUCCESS);
+                expect(has_nothing());
+
+                wrap.meanwhile_call = "getgrnam_r";
+                wrap.meanwhile = grow_records;
+                expect_int(wrap_open(rows[i].name, STRICT), PAM_SESSION_ERR);
+                expect(has_nothing());
+        }
 }
 
 TEST(copy_whose_end_has_passed_is_not_given) {
