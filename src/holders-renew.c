@@ -377,13 +377,13 @@ int holders_renew(const struct context *context, size_t *ret_count) {
         return renewal.error;
 }
 
-int holders_take_locked(const struct context *context, const struct locks *locks, size_t *ret_count) {
+int holders_take_locked(const struct context *context, const struct locks *locks, bool wait, size_t *ret_count) {
         _cleanup_(holders_clear) struct holders holders = { .n = 0 };
         struct renewal renewal = renewal_begin(context);
         _cleanup_close_ int lock = -EBADF;
         int r;
 
-        r = find_and_lock(context, &holders, &lock);
+        r = wait ? find_and_lock(context, &holders, &lock) : find_holders(context, &holders);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < holders.n; i++) {

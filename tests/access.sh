@@ -331,6 +331,27 @@ ok 'and one of a secret' keyrota rotate hook
 is 'leave that, too' "$(ask a1 list) $(table '/^locked/p')" ' locked alice'
 ok 'unlocked' keyrota unlock alice
 
+# A run that asks a name service which does not answer keeps others from giving, but none from taking.
+mkfifo "$WORK/release" "$WORK/held"
+python3 -c 'import fcntl, sys
+lock = open(sys.argv[1], "r+b")
+fcntl.lockf(lock, fcntl.LOCK_EX, 1)
+print("held", flush=True)
+sys.stdin.readline()' "$TREE/run/keyrota/access.lock" <"$WORK/release" >"$WORK/held" &
+exec {release}>"$WORK/release" {held}<"$WORK/held"
+read -r -u $held || bail_out 'the lock cannot be held'
+keyrota lock --secret=web >"$WORK/output" 2>&1 &
+pid=$!
+while [[ $(ask a1 list) != hook ]] && kill -0 $pid 2>/dev/null; do :; done
+ok 'while another run is at work' kill -0 $pid
+is 'a lock has taken the secret from every session' "$(ask a1 list)/$(ask a2 list)" 'hook/'
+echo >&$release
+wait $pid
+is 'and is done when that run is' $? 0
+like 'which it says' "$(<"$WORK/output")" 'secret web is locked; copies changed in 2 open sessions'
+exec {release}>&- {held}<&-
+ok 'unlocked' keyrota unlock web
+
 refused 'an unknown name' 'there is neither a secret nor an account "nobodyatall"' keyrota lock nobodyatall
 ok 'a user who is not known here' keyrota lock --user=nobodyatall
 ok 'is unlocked by name too' keyrota unlock nobodyatall
