@@ -250,6 +250,7 @@ struct visit {
         const struct holder *holder;
         const char *gone;
         const struct locks *locks; /* only these secrets; NULL: all that the user may not have */
+        bool by_line;              /* only what reason_of_line() tells */
 };
 
 static int take_unless_held(const char *name, copies_serial copy, void *userdata) {
@@ -262,7 +263,7 @@ static int take_unless_held(const char *name, copies_serial copy, void *userdata
         else if (visit->locks) {
                 if (locks_has(visit->locks, LOCK_SECRET, name))
                         take(visit->renewal, visit->holder, name, "the secret is locked");
-        } else if (visit->renewal->user.error < 0) {
+        } else if (visit->by_line) {
                 const char *reason = reason_of_line(visit->renewal, visit->holder, name);
 
                 if (reason)
@@ -292,6 +293,7 @@ static void renew_session(struct renewal *renewal, const struct holder *holder) 
         if (renewal->user.error == -EBADMSG)
                 return;
         is_known = renewal->user.error >= 0;
+        visit.by_line = !is_known;
         if (is_known)
                 visit.gone = renewal->user.gone ? renewal->user.gone : renewal->user.uid != holder->who.uid ? "the account has another uid now" : NULL;
         for (size_t i = 0; is_known && !visit.gone && i < renewal->user.n_secrets; i++)
@@ -351,6 +353,35 @@ static struct renewal renewal_begin(const struct context *context) {
         return (struct renewal){ .context = *context, .now = (int64_t) time(NULL) };
 }
 
+static int load_table(struct renewal *renewal, const struct holders *holders, struct access_table **ret) {
+        int r;
+
+        r = find_table(&renewal->context, ret, &renewal->live);
+        if (r < 0)
+                log_error("cannot use " PATH_ACCESS ": %s; the copies in %zu sessions stay as they are, till keyrota provision has written it", strerror(-r), holders->n);
+        else
+                renewal->table = *ret;
+        return r;
+}
+
+/* What keyrota lock has taken without a wait may have been given back here since. This asks nobody, so that those who wait for their turn do not wait longer. */
+static void take_by_newer_table(struct renewal *renewal, const struct holders *holders) {
+        _cleanup_(access_table_freep) struct access_table *newer = NULL;
+
+        if (access_file_read(renewal->context.tree, &newer) < 0 ||
+            (newer->size == renewal->table->size && memcmp(newer->text, renewal->table->text, newer->size) == 0))
+                return;
+        renewal->table = newer;
+        renewal->user = (struct user){ .name = NULL };
+        for (size_t i = 0; i < holders->n; i++) {
+                struct visit visit = { .renewal = renewal, .holder = &holders->items[i], .by_line = true };
+
+                if (entitlement_locked(newer, holders->items[i].who.user))
+                        visit.gone = "the user is locked";
+                take_all_of(&visit);
+        }
+}
+
 int holders_renew(const struct context *context, size_t *ret_count) {
         _cleanup_(access_table_freep) struct access_table *table = NULL;
         _cleanup_(holders_clear) struct holders holders = { .n = 0 };
@@ -359,19 +390,16 @@ int holders_renew(const struct context *context, size_t *ret_count) {
         int r;
 
         r = find_and_lock(context, &holders, &lock);
-        if (r >= 0 && holders.n > 0) {
-                r = find_table(context, &table, &renewal.live);
-                if (r < 0)
-                        log_error("cannot use " PATH_ACCESS ": %s; the copies in %zu sessions stay as they are, till keyrota provision has written it", strerror(-r),
-                                  holders.n);
-        }
+        if (r >= 0 && holders.n > 0)
+                r = load_table(&renewal, &holders, &table);
         if (r < 0)
                 return r;
-        renewal.table = table;
         renewal.context.audit_required = context->audit_required || keyring_audit_required(renewal.live);
         for (size_t i = 0; i < holders.n; i++)
                 renew_session(&renewal, &holders.items[i]);
         free(renewal.user.secrets);
+        if (holders.n > 0)
+                take_by_newer_table(&renewal, &holders);
         if (ret_count)
                 *ret_count = renewal.n_changed;
         return renewal.error;

@@ -36,8 +36,8 @@ enum holder_copy holder_compare(const struct holder *holder, const char *name, k
  * anybody. */
 int holders_renew(const struct context *context, size_t *ret_count);
 
-/* The same for what is locked, by the locks alone: where there is no table; or without a wait, for who cannot wait for a name service that another run asks, which
- * may give it back before its end. Only takes away. */
+/* The same for what is locked, by the locks alone: where there is no table; or without a wait, for who cannot wait for a name service that another run asks. That
+ * one may give it back, and takes it again at its end. Only takes away. */
 int holders_take_locked(const struct context *context, const struct locks *locks, bool wait, size_t *ret_count);
 
 #endif

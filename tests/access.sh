@@ -352,6 +352,28 @@ like 'which it says' "$(<"$WORK/output")" 'secret web is locked; copies changed 
 exec {release}>&- {held}<&-
 ok 'unlocked' keyrota unlock web
 
+# The other run has read the table, and waits for the groups: what it finds to be locked by then, it must not give back.
+mkfifo "$WORK/groups"
+# shellcheck disable=SC2016
+unshare --mount bash -c 'mount --bind "$0" /etc/group && exec "$@"' "$WORK/groups" "$KEYROTA" --root="$TREE" --keyring="$RING" provision >"$WORK/output" 2>&1 &
+other=$!
+for ((i = 0; i < 300; i++)); do # till it is there, where the kernel says so
+        [[ $(<"/proc/$other/wchan") == *@(wait_for_partner|fifo_open)* ]] && break
+        sleep 0.1
+done
+nsenter --mount="/proc/$other/ns/mnt" umount --lazy /etc/group
+keyrota lock --secret=web >/dev/null 2>&1 &
+pid=$!
+while [[ $(ask a1 list) != hook ]] && kill -0 $pid 2>/dev/null; do :; done
+ok 'a lock that is ended before its turn' kill $pid
+wait $pid
+is 'has taken the secret' "$(ask a1 list)" 'hook'
+: >"$WORK/groups"
+wait $other
+is 'a run that began before it' "$?$(<"$WORK/output")" '0'
+is 'does not give it back' "$(ask a1 list)/$(ask a2 list)" 'hook/'
+ok 'unlocked' keyrota unlock web
+
 refused 'an unknown name' 'there is neither a secret nor an account "nobodyatall"' keyrota lock nobodyatall
 ok 'a user who is not known here' keyrota lock --user=nobodyatall
 ok 'is unlocked by name too' keyrota unlock nobodyatall
