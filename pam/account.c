@@ -73,11 +73,13 @@ static const char *log_verdict(const struct question *q, const struct access_sec
                 return "no policy of this name has an [access] section";
         }
         if (secret->reads == ACCESS_LOCKED) {
-                pam_syslog(q->pamh, LOG_NOTICE, "%s is locked: user \"%s\" refused; see 'keyrota unlock'", name, q->user);
+                if (!q->options.quiet)
+                        pam_syslog(q->pamh, LOG_NOTICE, "%s is locked: user \"%s\" refused; see 'keyrota unlock'", name, q->user);
                 return "the secret is locked";
         }
         if (user_locked) {
-                pam_syslog(q->pamh, LOG_NOTICE, "user \"%s\" is locked: refused for %s; see 'keyrota unlock'", q->user, name);
+                if (!q->options.quiet)
+                        pam_syslog(q->pamh, LOG_NOTICE, "user \"%s\" is locked: refused for %s; see 'keyrota unlock'", q->user, name);
                 return "the user is locked";
         }
         if (verdict > 0 && is_other_use(&q->options, secret)) {
@@ -119,6 +121,8 @@ static bool put_on_record(const struct question *q, const struct access_table *t
         required = !table || live_ring_requires_audit(table->ring);
         if (required && records.size > 0)
                 r = records_send(&records, true);
+        if (r < 0)
+                audit_note_missing(reason || required ? AUDIT_ACCESS_REFUSED : AUDIT_ACCESS_GRANTED, &record, r);
         if (r < 0)
                 pam_syslog(q->pamh, LOG_ERR, "the journal takes no record of user \"%s\": %s%s", q->user, message_error(r),
                            required ? ": refused, for keyrota.conf says audit = required" : "");

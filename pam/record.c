@@ -49,6 +49,17 @@ void records_forget(struct records *records, size_t size) {
         records->size = size > records->sent ? size : records->sent;
 }
 
+void records_note_missing(const struct records *records, int error) {
+        size_t at = records->sent;
+
+        while (at < records->size) {
+                const struct audit_text *text = (const struct audit_text *) (const void *) (records->data + at);
+
+                audit_note_missing_text(text, error);
+                at += ALIGNED(offsetof(struct audit_text, data) + text->size);
+        }
+}
+
 void records_clear(struct records *records) {
         free(records->data);
         closep(&records->journal);

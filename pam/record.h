@@ -3,8 +3,8 @@
 #define KEYROTA_PAM_RECORD_H
 
 /*
- * Audit records of one call, sent to the journal at once. As audit.c, which has variables, but never waits unless it is told to. May call audit-record; libc
- * only.
+ * Audit records of one call, sent to the journal at once. As audit.c, which has variables, but never waits unless it is told to. May call audit-record and
+ * audit-missing; libc only.
  */
 
 #include <errno.h>
@@ -30,6 +30,9 @@ void records_forget(struct records *records, size_t size);
 /* Sends what was not yet sent; 0, or a negative errno: -ENOENT, -ECONNREFUSED: no journal. -EAGAIN: it takes no more. wait: not before a second is over.
  * After an error it can be called again. */
 int records_send(struct records *records, bool wait);
+
+/* Notes of each that was not sent, for keyrota status to count, that it is missing. They stay, to be forgotten or tried again. */
+void records_note_missing(const struct records *records, int error);
 
 void records_clear(struct records *records);
 

@@ -61,10 +61,13 @@ static void refuse(struct opening *o, const struct grant *grant, const char *rea
                 .name = grant ? grant->secret.name : NULL,
                 .reason = reason,
         };
+        int r;
 
         copies_holder_record(&o->holder, &record);
         record.has_uid = o->holder.uid != (uid_t) -1;
-        (void) records_add(&o->records, AUDIT_COPY_REFUSED, &record); /* without memory the log must do */
+        r = records_add(&o->records, AUDIT_COPY_REFUSED, &record);
+        if (r < 0)
+                audit_note_missing(AUDIT_COPY_REFUSED, &record, r);
 }
 
 /* grant NULL: this concerns all of them. */
@@ -151,6 +154,18 @@ static int find_user(struct opening *o) {
         return 0;
 }
 
+/* What names the user is given all the same, and the ring is there for a later run that has an answer; but for strict. */
+static int fail_groups(struct opening *o, int error) {
+        char reason[REASON_MAX];
+
+        o->failed = true;
+        pam_syslog(o->pamh, LOG_ERR, "user \"%s\" gets no copy of what only groups are given: the name services cannot look up the groups in " PATH_ACCESS ": %s", o->user,
+                   message_error(error));
+        (void) snprintf(reason, sizeof(reason), "only groups are given the rest, and the name services cannot look up those in " PATH_ACCESS ": %s", message_error(error));
+        refuse(o, NULL, reason);
+        return o->options.strict ? error : 0;
+}
+
 /* How many secrets the session is to have; a negative errno: it can have none, and why was logged. */
 static ssize_t find_grants(struct opening *o) {
         int r;
@@ -164,7 +179,7 @@ static ssize_t find_grants(struct opening *o) {
         if (r == -EBADMSG)
                 fail(o, NULL, PATH_ACCESS ": damaged; 'keyrota provision' writes it anew");
         else if (r < 0)
-                fail(o, NULL, "the name services cannot look up the groups in " PATH_ACCESS ": %s", message_error(r));
+                r = fail_groups(o, r);
         return r < 0 ? r : (ssize_t) grants_count(&o->grants);
 }
 
@@ -204,6 +219,13 @@ static int remember(const struct opening *o) {
                 return -ENOMEM;
         }
         return 0;
+}
+
+/* Another session of the same transaction must not find a ring that is taken back: it may be gone any moment. */
+static void forget(pam_handle_t *pamh, const char *only) {
+        char name[DATA_MAX];
+
+        (void) pam_set_data(pamh, data_name(only, name), NULL, NULL);
 }
 
 /* Is it still ours, and the same user's? The number may be another key's by now. */
@@ -284,6 +306,8 @@ static int put_on_record(struct opening *o) {
         required = live_ring_requires_audit(o->table->ring);
         if (required)
                 r = records_send(&o->records, true);
+        if (r < 0 && !required)
+                records_note_missing(&o->records, r);
         if (r < 0)
                 records_forget(&o->records, 0);
         if (r < 0 && required)
@@ -379,6 +403,8 @@ static void clean_up(struct opening *o) {
                 (void) keyctl_unlink(o->ring, KEY_SPEC_SESSION_KEYRING);
         }
         take_back(o);
+        if (all || o->ring == 0)
+                forget(o->pamh, o->holder.only);
 }
 
 int session_open(pam_handle_t *pamh, int argc, const char **argv) {
@@ -395,6 +421,8 @@ int session_open(pam_handle_t *pamh, int argc, const char **argv) {
         clean_up(&o);
 
         r = records_send(&o.records, false);
+        if (r < 0)
+                records_note_missing(&o.records, r);
         if (r < 0)
                 pam_syslog(pamh, LOG_WARNING, "the journal takes no record of what user \"%s\" was refused: %s", o.user, message_error(r));
         if (o.failed && o.options.strict) {
@@ -415,5 +443,6 @@ int session_close(pam_handle_t *pamh, int argc, const char **argv) {
                 (void) copies_clear(session->ring);
                 (void) keyctl_unlink(session->ring, KEY_SPEC_SESSION_KEYRING);
         }
+        forget(pamh, options.only);
         return PAM_SUCCESS;
 }

@@ -16,6 +16,7 @@
 #include "paths.h"
 
 #define TABLE_NAME (&PATH_ACCESS[sizeof(PATH_RUN)]) /* "access", within PATH_RUN */
+#define ATTEMPTS_MAX 10 /* while runs replace the table */
 #define RING "ring "
 #define SECRET "secret "
 #define LOCKED "locked "
@@ -64,7 +65,21 @@ static int open_folder(uint64_t ret_identity[static 2], const char **ret_reason)
         return TAKE_FD(fd);
 }
 
-/* Never waits, whatever lies there (O_NONBLOCK: a FIFO); decides by what was opened, not by the path. */
+/* Never waits, whatever lies there (O_NONBLOCK: a FIFO). What is replaced between the two calls has no link any more: then its successor is opened. */
+static int open_newest(int folder, struct stat *ret_status) {
+        for (unsigned attempt = 0;; attempt++) {
+                _cleanup_close_ int fd = openat(folder, TABLE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+                if (fd < 0)
+                        return -errno;
+                if (fstat(fd, ret_status) < 0)
+                        return -errno;
+                if (ret_status->st_nlink > 0 || attempt + 1 >= ATTEMPTS_MAX)
+                        return TAKE_FD(fd);
+        }
+}
+
+/* Decides by what was opened, not by the path. */
 static int open_table(uint64_t ret_folder[static 2], struct stat *ret_status, const char **ret_reason) {
         _cleanup_close_ int folder = -EBADF, fd = -EBADF;
         struct stat st;
@@ -73,11 +88,9 @@ static int open_table(uint64_t ret_folder[static 2], struct stat *ret_status, co
         if (folder < 0)
                 return folder;
 
-        fd = openat(folder, TABLE_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        fd = open_newest(folder, &st);
         if (fd < 0)
-                return -errno;
-        if (fstat(fd, &st) < 0)
-                return -errno;
+                return fd;
         if (!S_ISREG(st.st_mode) || (st.st_mode & 07777) != 0600 || st.st_uid != 0 || st.st_nlink != 1) {
                 *ret_reason = "not a regular file with one link that is root's and has mode 0600";
                 return -EPERM;

@@ -5,8 +5,8 @@
 /*
  * One structured journal record for every change of a key, every credential served or refused and every
  * service that was handed a new key; never key bytes. Written to journald's native socket with a deadline, so that a stuck journal holds nobody up and a
- * missing one is noticed (sd_journal_sendv(3) does neither). audit-record.c (pure) and audit.c call libc only;
- * audit-seen.c, which reads the journal, libsystemd.
+ * missing one is noticed (sd_journal_sendv(3) does neither). audit-record.c (pure), audit-missing.c and audit.c call libc
+ * only; audit-seen.c, which reads the journal, libsystemd.
  */
 
 #include <stdbool.h>
@@ -123,6 +123,7 @@ int audit_write(enum audit_event event, const struct audit_record *record);
 /* Notes durably for this boot (PATH_AUDIT_MISSING) that a record could not be written; audit_missing()
  * counts those notes. */
 void audit_note_missing(enum audit_event event, const struct audit_record *record, int error);
+void audit_note_missing_text(const struct audit_text *text, int error); /* the same of a record that was formatted */
 int audit_missing(uint64_t *ret_count);
 
 /* Calls each() for the secret-committed records of the system's journal, newest first; a result < 0 of

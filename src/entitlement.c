@@ -202,16 +202,17 @@ int entitlement_each_or_locked(const struct access_table *table, const struct me
                                int (*each)(const struct access_secret *secret, bool locked, void *userdata), void *userdata) {
         _cleanup_(lines_clear) struct lines lines = { .n = 0 };
         bool user_locked;
-        int r;
+        int r, error;
 
         if (!who->known || strlen(who->name) > ACCESS_MEMBER_MAX)
                 return 0;
         user_locked = entitlement_locked(table, who->name);
         r = find_member(table, who->name, strlen(who->name), &lines);
-        if (r >= 0)
-                r = find_groups(table, who, &lines);
         if (r < 0)
                 return r;
+        error = find_groups(table, who, &lines);
+        if (error == -EBADMSG || error == -ENOMEM)
+                return error;
         if (lines.n > 0)
                 qsort(lines.items, lines.n, sizeof(*lines.items), compare_lines);
         for (size_t i = 0; i < lines.n; i++) {
@@ -225,7 +226,7 @@ int entitlement_each_or_locked(const struct access_table *table, const struct me
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return error;
 }
 
 struct visit {

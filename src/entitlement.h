@@ -20,7 +20,7 @@ int entitlement_check(const struct access_table *table, const char *name, const 
 
 /* Calls each() for every secret that the user may have, whatever its reads, but not for locked ones; a result < 0 of each() ends it and is returned.
  * Reads but the lines that name the user. Groups are looked up only where the table names any. 0, or a negative errno as above; then not all
- * of them were told. */
+ * of them were told, but where a group could not be looked up, those that name the user. */
 int entitlement_each(const struct access_table *table, const struct membership *who,
                      int (*each)(const struct access_secret *secret, void *userdata), void *userdata);
 

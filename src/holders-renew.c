@@ -66,6 +66,7 @@ static int load_user(const struct access_table *table, struct user *user) {
         r = membership_load(user->name, &who);
         if (r < 0 || who->unsure < 0)
                 return r < 0 ? r : who->unsure;
+        who->certain = true; /* what is taken away must not hang on a service that is away */
         if (!who->known) {
                 user->gone = "there is no such account any more";
                 return 0;
@@ -88,7 +89,7 @@ static void switch_user(struct renewal *renewal, const char *name) {
         if (user->error == -EBADMSG)
                 log_error(PATH_ACCESS ": torn, or not of this version of keyrota: what sessions of %s hold stays as it is; keyrota provision writes it anew", name);
         else
-                log_error("cannot look up %s and their groups in the name services: %s; what their sessions hold stays as it is, till the next run", name,
+                log_error("cannot look up %s and their groups in the name services: %s; what their sessions hold stays as it is, till the next run, but for what they may not have whoever they are", name,
                           strerror(-user->error));
 }
 
@@ -203,9 +204,18 @@ static const struct access_secret *find_entitled(const struct user *user, const 
         return NULL;
 }
 
-/* Why a copy goes, by the secret's line. */
-static const char *reason_of(const struct renewal *renewal, const struct holder *holder, const char *name) {
-        const struct access_secret *entitled = find_entitled(&renewal->user, name);
+static bool names_user(const struct access_secret *secret, const char *user) {
+        const char *member = NULL;
+        size_t length = 0;
+
+        while ((member = access_member_next(secret, member, &length)))
+                if (strlen(user) == length && memcmp(member, user, length) == 0)
+                        return true;
+        return false;
+}
+
+/* Why a copy goes, by what the secret's line alone says, without a question to the name services. NULL: it may stay. */
+static const char *reason_of_line(const struct renewal *renewal, const struct holder *holder, const char *name) {
         struct access_secret secret;
         const char *line = NULL;
 
@@ -216,11 +226,21 @@ static const char *reason_of(const struct renewal *renewal, const struct holder 
                 return "no policy gives it to users any more";
         if (secret.reads == ACCESS_LOCKED)
                 return "the secret is locked";
+        if (secret.n_groups == 0 && !names_user(&secret, holder->who.user))
+                return "the policy does not name the user any more";
+        return secret.reads == ACCESS_RECORDED ? "each read of it goes on record now" : NULL;
+}
+
+/* Why a copy goes. */
+static const char *reason_of(const struct renewal *renewal, const struct holder *holder, const char *name) {
+        const struct access_secret *entitled = find_entitled(&renewal->user, name);
+        const char *reason = reason_of_line(renewal, holder, name);
+
+        if (reason)
+                return reason;
         if (!entitled)
                 return "the policy does not name the user any more";
-        if (secret.reads == ACCESS_RECORDED)
-                return "each read of it goes on record now";
-        if (!copies_holder_wants(&holder->who, name, secret.sign))
+        if (!copies_holder_wants(&holder->who, name, entitled->sign))
                 return "the session is not given what users read of it now";
         return "nothing of it is published";
 }
@@ -230,6 +250,7 @@ struct visit {
         const struct holder *holder;
         const char *gone;
         const struct locks *locks; /* only these secrets; NULL: all that the user may not have */
+        bool by_line;              /* only what reason_of_line() tells */
 };
 
 static int take_unless_held(const char *name, copies_serial copy, void *userdata) {
@@ -242,6 +263,11 @@ static int take_unless_held(const char *name, copies_serial copy, void *userdata
         else if (visit->locks) {
                 if (locks_has(visit->locks, LOCK_SECRET, name))
                         take(visit->renewal, visit->holder, name, "the secret is locked");
+        } else if (visit->by_line) {
+                const char *reason = reason_of_line(visit->renewal, visit->holder, name);
+
+                if (reason)
+                        take(visit->renewal, visit->holder, name, reason);
         } else if (!entitled || !is_held(visit->renewal, visit->holder, entitled))
                 take(visit->renewal, visit->holder, name, reason_of(visit->renewal, visit->holder, name));
         return 0;
@@ -261,12 +287,16 @@ static void take_all_of(struct visit *visit) {
 
 static void renew_session(struct renewal *renewal, const struct holder *holder) {
         struct visit visit = { .renewal = renewal, .holder = holder };
+        bool is_known;
 
         switch_user(renewal, holder->who.user);
-        if (renewal->user.error < 0)
+        if (renewal->user.error == -EBADMSG)
                 return;
-        visit.gone = renewal->user.gone ? renewal->user.gone : renewal->user.uid != holder->who.uid ? "the account has another uid now" : NULL;
-        for (size_t i = 0; !visit.gone && i < renewal->user.n_secrets; i++)
+        is_known = renewal->user.error >= 0;
+        visit.by_line = !is_known;
+        if (is_known)
+                visit.gone = renewal->user.gone ? renewal->user.gone : renewal->user.uid != holder->who.uid ? "the account has another uid now" : NULL;
+        for (size_t i = 0; is_known && !visit.gone && i < renewal->user.n_secrets; i++)
                 if (is_held(renewal, holder, &renewal->user.secrets[i]))
                         give(renewal, holder, &renewal->user.secrets[i]);
         take_all_of(&visit);
@@ -323,6 +353,35 @@ static struct renewal renewal_begin(const struct context *context) {
         return (struct renewal){ .context = *context, .now = (int64_t) time(NULL) };
 }
 
+static int load_table(struct renewal *renewal, const struct holders *holders, struct access_table **ret) {
+        int r;
+
+        r = find_table(&renewal->context, ret, &renewal->live);
+        if (r < 0)
+                log_error("cannot use " PATH_ACCESS ": %s; the copies in %zu sessions stay as they are, till keyrota provision has written it", strerror(-r), holders->n);
+        else
+                renewal->table = *ret;
+        return r;
+}
+
+/* What keyrota lock has taken without a wait may have been given back here since. This asks nobody, so that those who wait for their turn do not wait longer. */
+static void take_by_newer_table(struct renewal *renewal, const struct holders *holders) {
+        _cleanup_(access_table_freep) struct access_table *newer = NULL;
+
+        if (access_file_read(renewal->context.tree, &newer) < 0 ||
+            (newer->size == renewal->table->size && memcmp(newer->text, renewal->table->text, newer->size) == 0))
+                return;
+        renewal->table = newer;
+        renewal->user = (struct user){ .name = NULL };
+        for (size_t i = 0; i < holders->n; i++) {
+                struct visit visit = { .renewal = renewal, .holder = &holders->items[i], .by_line = true };
+
+                if (entitlement_locked(newer, holders->items[i].who.user))
+                        visit.gone = "the user is locked";
+                take_all_of(&visit);
+        }
+}
+
 int holders_renew(const struct context *context, size_t *ret_count) {
         _cleanup_(access_table_freep) struct access_table *table = NULL;
         _cleanup_(holders_clear) struct holders holders = { .n = 0 };
@@ -331,31 +390,28 @@ int holders_renew(const struct context *context, size_t *ret_count) {
         int r;
 
         r = find_and_lock(context, &holders, &lock);
-        if (r >= 0 && holders.n > 0) {
-                r = find_table(context, &table, &renewal.live);
-                if (r < 0)
-                        log_error("cannot use " PATH_ACCESS ": %s; the copies in %zu sessions stay as they are, till keyrota provision has written it", strerror(-r),
-                                  holders.n);
-        }
+        if (r >= 0 && holders.n > 0)
+                r = load_table(&renewal, &holders, &table);
         if (r < 0)
                 return r;
-        renewal.table = table;
         renewal.context.audit_required = context->audit_required || keyring_audit_required(renewal.live);
         for (size_t i = 0; i < holders.n; i++)
                 renew_session(&renewal, &holders.items[i]);
         free(renewal.user.secrets);
+        if (holders.n > 0)
+                take_by_newer_table(&renewal, &holders);
         if (ret_count)
                 *ret_count = renewal.n_changed;
         return renewal.error;
 }
 
-int holders_take_locked(const struct context *context, const struct locks *locks, size_t *ret_count) {
+int holders_take_locked(const struct context *context, const struct locks *locks, bool wait, size_t *ret_count) {
         _cleanup_(holders_clear) struct holders holders = { .n = 0 };
         struct renewal renewal = renewal_begin(context);
         _cleanup_close_ int lock = -EBADF;
         int r;
 
-        r = find_and_lock(context, &holders, &lock);
+        r = wait ? find_and_lock(context, &holders, &lock) : find_holders(context, &holders);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < holders.n; i++) {

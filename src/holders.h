@@ -31,11 +31,13 @@ enum holder_copy { HOLDER_NONE, HOLDER_STALE, HOLDER_CURRENT };
 enum holder_copy holder_compare(const struct holder *holder, const char *name, keyring_serial live, const char *description);
 
 /* holders-renew.c: makes each session hold what a login by the same way would give it now, by the access table; where a name service cannot answer for a user,
- * all that their sessions hold stays. Waits for those who do the same. Each change is put on record. Logs, also what it leaves; 0, or a negative
- * errno when something failed. ret_count: how many sessions were changed; NULL. With no session it asks nothing of anybody. */
+ * all that their sessions hold stays, but for what the table alone says that they may not have. Waits for those who do the same. Each change is put on record.
+ * Logs, also what it leaves; 0, or a negative errno when something failed. ret_count: how many sessions were changed; NULL. With no session it asks nothing of
+ * anybody. */
 int holders_renew(const struct context *context, size_t *ret_count);
 
-/* The same for what is locked, by the locks alone: where there is no table. Only takes away. */
-int holders_take_locked(const struct context *context, const struct locks *locks, size_t *ret_count);
+/* The same for what is locked, by the locks alone: where there is no table; or without a wait, for who cannot wait for a name service that another run asks. That
+ * one may give it back, and takes it again at its end. Only takes away. */
+int holders_take_locked(const struct context *context, const struct locks *locks, bool wait, size_t *ret_count);
 
 #endif

@@ -55,7 +55,8 @@ static int find_account(const char *name, struct passwd *ret, char **ret_record,
         return -EOVERFLOW;
 }
 
-static int find_group(const char *name, gid_t *ret) {
+/* As find_account(). */
+static int find_group(const char *name, gid_t *ret, int *ret_unsure) {
         for (size_t size = RECORD_MIN; size <= RECORD_MAX; size *= 4) {
                 _cleanup_free_ char *record = NULL;
                 struct group group, *found = NULL;
@@ -67,8 +68,11 @@ static int find_group(const char *name, gid_t *ret) {
                 error = getgrnam_r(name, &group, record, size, &found);
                 if (error == ERANGE)
                         continue;
+                if (!found && !is_not_found(error))
+                        return -abs(error);
+                *ret_unsure = found ? 0 : -error;
                 if (!found)
-                        return is_not_found(error) ? 0 : -abs(error);
+                        return 0;
                 *ret = group.gr_gid;
                 return 1;
         }
@@ -122,11 +126,11 @@ int membership_load_account(const char *user, struct membership **ret) {
 
 int membership_has_group(const struct membership *membership, const char *group) {
         gid_t gid = (gid_t) -1;
-        int r;
+        int r, unsure = 0;
 
-        r = find_group(group, &gid);
+        r = find_group(group, &gid, &unsure);
         if (r <= 0)
-                return r;
+                return r == 0 && membership->certain ? unsure : r;
         for (size_t i = 0; i < membership->n_gids; i++)
                 if (membership->gids[i] == gid)
                         return 1;

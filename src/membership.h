@@ -13,6 +13,7 @@
 struct membership {
         bool known;       /* there is such an account */
         int unsure;       /* not known, but perhaps only because a name service is away: its negative errno; else 0 */
+        bool certain;     /* set by who needs to know: a group that is not known, perhaps only because a name service is away, is an error */
         uid_t uid;        /* (uid_t) -1: unknown */
         const char *name; /* as the account spells itself; of an unknown one: as it was asked for */
         gid_t *gids;      /* primary group included */

@@ -70,6 +70,7 @@ static int find_user(const char *user, struct explanation *e) {
                 log_error("there is no account \"%s\"; see getent passwd", user);
                 return -ENOENT;
         }
+        e->who->certain = true;
         return 0;
 }
 

@@ -210,8 +210,8 @@ static void say_done(const struct context *context, const struct order *order, s
 static int obey(struct context *context, struct order *order) {
         _cleanup_(locks_clear) struct locks locks = { .n = 0 };
         bool no_table = false;
-        size_t n_sessions = 0;
-        int r, renewed = 0;
+        size_t n_taken = 0, n_renewed = 0;
+        int r, taken = 0, renewed = 0;
 
         if (!order->unlock && resolve_lock(context->tree, order) < 0)
                 return EXIT_FAILURE;
@@ -219,16 +219,19 @@ static int obey(struct context *context, struct order *order) {
         r = change(context, order, &locks, &no_table);
         if (r < 0 && !locks.everything && !no_table)
                 return EXIT_FAILURE;
+        /* At once; then again when no other run can give it back any more. */
+        if (context->ring && !order->unlock)
+                taken = holders_take_locked(context, &locks, false, &n_taken);
         if (context->ring)
-                renewed = no_table ? holders_take_locked(context, &locks, &n_sessions) : holders_renew(context, &n_sessions);
+                renewed = no_table ? holders_take_locked(context, &locks, true, &n_renewed) : holders_renew(context, &n_renewed);
         if (locks.everything)
                 return EXIT_FAILURE;
-        say_done(context, order, n_sessions);
+        say_done(context, order, n_taken + n_renewed);
         if (!order->unlock && put_on_record(context, order) < 0) {
                 log_error("that %s is locked cannot be recorded in the journal, though keyrota.conf says audit = required; it is locked all the same", order->name);
                 r = -EIO;
         }
-        return r < 0 || renewed < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+        return r < 0 || taken < 0 || renewed < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 static int show(const struct context *context) {

@@ -163,8 +163,40 @@ if [[ -e $(ldconfig -p | sed -n 's/.*libnss_hesiod\.so\.2 .*=> //p' | head -n 1)
         printf 'passwd: hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
         refused 'a name service that is away is a failure' 'cannot look up alice and their groups' keyrota provision
         is 'and takes nothing away' "$(ask a1 list) $(ask a1 serial web)" "hook web $before"
+        refused 'a lock is a failure then, too' 'cannot look up alice and their groups' keyrota lock --secret=web
+        is 'but takes the secret from every session' "$(ask a1 list)/$(ask a2 list)/$(ask only list)" 'hook//hook'
+        refused 'when it is unlocked' 'cannot look up alice and their groups' keyrota unlock web
+        rm "$POLICY/hook.ini"
+        refused 'and a policy is removed' 'cannot look up alice and their groups' keyrota provision
+        is 'so is what no policy gives to anybody' "$(ask a1 list)/$(ask only list)" '/'
+        hook_policy
+        printf 'passwd: files\ngroup: files\n' >"$WORK/nsswitch.conf"
+        ok 'all is back' keyrota provision
+        printf 'passwd: hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
+        hook_policy 'bob'
+        web_policy 'bob @ops'
+        refused 'a user is taken out of policies' 'cannot look up alice and their groups' keyrota provision
+        is 'and has no copy where no group is named that would have to be asked for' "$(ask a1 list)" 'web'
+        hook_policy
+        web_policy 'alice'
         printf 'passwd: files hesiod\ngroup: files\n' >"$WORK/nsswitch.conf"
         ok 'one that need not be asked is none' keyrota provision
+        is 'and what is due is given' "$(ask a1 list)" 'hook web'
+
+        edit group 's/^ops:.*/ops:x:61210:alice,carol/'
+        web_policy 'alice @ops'
+        ok 'a group is named' keyrota provision
+        edit group '/^ops:/d'
+        printf 'passwd: files\ngroup: files hesiod\n' >"$WORK/nsswitch.conf"
+        refused 'a service that is away, which may know the group' 'cannot look up carol and their groups' keyrota provision
+        is 'takes nothing away' "$(ask c list)" 'web'
+        refused 'nor is it said that the user is not in the group' 'cannot look up the groups that web is given to' keyrota explain carol web
+        printf 'passwd: files\ngroup: files\n' >"$WORK/nsswitch.conf"
+        ok 'a group that is gone' keyrota provision
+        is 'gives nothing' "$(ask c list)" ''
+        edit group '$a ops:x:61210:alice'
+        web_policy 'alice'
+        ok '(put back)' keyrota provision
 else
         skip 'a name service that is away is a failure' 'there is none to be had'
 fi
@@ -224,7 +256,7 @@ for line in "$(printf '%08x' "$(keyctl search @u keyring "$RING")") I--Q---     
 done
 own=$(as_bob newring "keyrota-session:$(stat -c %d.%i "$(run_folder)"):61202:1:1:bob:sshd::" @u)
 as_bob setperm "$own" 0x3f3f3f3f
-is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c '^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:.*:bob:' /proc/keys)" '5 2'
+is 'a user forges lines of /proc/keys, which root sees' "${#forged[@]} $(grep -c "^[0-9a-f]* I--Q---     1 perm 0b3f0000     0     0 keyring   keyrota-session:$(stat -c %d.%i "$(run_folder)"):.*:bob:" /proc/keys)" '5 2'
 entries=$(ring_entries)
 ok 'a run is not misled' keyrota provision
 is 'and sessions are as they were' "$(ask a1 list)/$(ask b list)" 'hook web/'
@@ -298,6 +330,49 @@ ok 'a run of all' keyrota provision
 ok 'and one of a secret' keyrota rotate hook
 is 'leave that, too' "$(ask a1 list) $(table '/^locked/p')" ' locked alice'
 ok 'unlocked' keyrota unlock alice
+
+# A run that asks a name service which does not answer keeps others from giving, but none from taking.
+mkfifo "$WORK/release" "$WORK/held"
+python3 -c 'import fcntl, sys
+lock = open(sys.argv[1], "r+b")
+fcntl.lockf(lock, fcntl.LOCK_EX, 1)
+print("held", flush=True)
+sys.stdin.readline()' "$TREE/run/keyrota/access.lock" <"$WORK/release" >"$WORK/held" &
+exec {release}>"$WORK/release" {held}<"$WORK/held"
+read -r -u $held || bail_out 'the lock cannot be held'
+keyrota lock --secret=web >"$WORK/output" 2>&1 &
+pid=$!
+while [[ $(ask a1 list) != hook ]] && kill -0 $pid 2>/dev/null; do :; done
+ok 'while another run is at work' kill -0 $pid
+is 'a lock has taken the secret from every session' "$(ask a1 list)/$(ask a2 list)" 'hook/'
+echo >&$release
+wait $pid
+is 'and is done when that run is' $? 0
+like 'which it says' "$(<"$WORK/output")" 'secret web is locked; copies changed in 2 open sessions'
+exec {release}>&- {held}<&-
+ok 'unlocked' keyrota unlock web
+
+# The other run has read the table, and waits for the groups: what it finds to be locked by then, it must not give back.
+mkfifo "$WORK/groups"
+# shellcheck disable=SC2016
+unshare --mount bash -c 'mount --bind "$0" /etc/group && exec "$@"' "$WORK/groups" "$KEYROTA" --root="$TREE" --keyring="$RING" provision >"$WORK/output" 2>&1 &
+other=$!
+for ((i = 0; i < 300; i++)); do # till it is there, where the kernel says so
+        [[ $(<"/proc/$other/wchan") == *@(wait_for_partner|fifo_open)* ]] && break
+        sleep 0.1
+done
+nsenter --mount="/proc/$other/ns/mnt" umount --lazy /etc/group
+keyrota lock --secret=web >/dev/null 2>&1 &
+pid=$!
+while [[ $(ask a1 list) != hook ]] && kill -0 $pid 2>/dev/null; do :; done
+ok 'a lock that is ended before its turn' kill $pid
+wait $pid
+is 'has taken the secret' "$(ask a1 list)" 'hook'
+: >"$WORK/groups"
+wait $other
+is 'a run that began before it' "$?$(<"$WORK/output")" '0'
+is 'does not give it back' "$(ask a1 list)/$(ask a2 list)" 'hook/'
+ok 'unlocked' keyrota unlock web
 
 refused 'an unknown name' 'there is neither a secret nor an account "nobodyatall"' keyrota lock nobodyatall
 ok 'a user who is not known here' keyrota lock --user=nobodyatall

@@ -13,7 +13,7 @@
  * wrapped=$(sed -n '/^pam_wrapped = /,/[^\\]$/p' Makefile.am | tr -d '\\\n' | sed 's/pam_wrapped = //')
  * clang -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -DRUN_DIR='"run"' \
  *         -DAUDIT_JOURNAL_SOCKET='"run/journal"' -DCONFIG_DIR='"/etc/keyrota"' -DVENDOR_DIR='"/usr/lib/keyrota"' -DSTATE_DIR='"/var/lib/keyrota"' -Isrc -Ipam -Itests/pam -o fuzz-pam \
- *         tests/fuzz/fuzz-pam.c tests/pam/wrap.c pam/[a-z]*.c src/access-table.c src/audit-record.c src/copies.c src/entitlement.c src/membership.c \
+ *         tests/fuzz/fuzz-pam.c tests/pam/wrap.c pam/[a-z]*.c src/access-table.c src/audit-missing.c src/audit-record.c src/copies.c src/entitlement.c src/membership.c \
  *         $(printf -- '-Wl,--wrap=%s ' $wrapped) -lpam -lkeyutils
  * mkdir -p corpus && head -c 16 /dev/zero >corpus/seed && printf 'secret production/api 1 0 sign session alice @ops\n' >>corpus/seed && ./fuzz-pam "$PWD/corpus"
  */

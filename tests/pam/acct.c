@@ -193,7 +193,7 @@ static int show_key(_unused_ key_serial_t parent, key_serial_t key, char *descri
         char bytes[40000];
         long n;
 
-        description = strrchr(description, ';');
+        description = description ? strrchr(description, ';') : NULL; /* NULL: not the user's to look at */
         if (!description || strncmp(description, ";keyrota:", 9) != 0)
                 return 0;
         n = keyctl_read(key, bytes, sizeof(bytes) - 1);
@@ -206,6 +206,7 @@ static int show_key(_unused_ key_serial_t parent, key_serial_t key, char *descri
 
 /* A process of the user in that session. */
 static void show_copies(const struct passwd *account) {
+        int status = 0;
         pid_t child;
 
         (void) fflush(stdout);
@@ -217,8 +218,10 @@ static void show_copies(const struct passwd *account) {
                 (void) fflush(stdout);
                 _exit(0);
         }
-        if (child < 0 || waitpid(child, NULL, 0) != child)
+        if (child < 0 || waitpid(child, &status, 0) != child)
                 perror("fork");
+        else if (status != 0)
+                printf("sees what it cannot bear: status %d\n", status);
 }
 
 /* ---- the call -------------------------------------------------------------------------------------------------------- */

@@ -315,6 +315,29 @@ TEST(table_that_grows_or_shrinks_while_it_is_read_is_refused) {
         expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
 }
 
+static unsigned n_opened, n_replaced;
+
+/* The first fstat() is about the folder, each later one about a table that was just opened. */
+static void replace_what_was_opened(void) {
+        if (n_opened++ > 0 && n_replaced > 0) {
+                n_replaced--;
+                use_table();
+        }
+}
+
+TEST(table_that_is_replaced_while_it_is_opened_keeps_nobody_out) {
+        for (unsigned n = 1; n <= 2; n++) {
+                use_table();
+                n_opened = 0;
+                n_replaced = n;
+                wrap.meanwhile_call = "fstat";
+                wrap.meanwhile = replace_what_was_opened;
+                expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
+                expect_int(n_replaced, 0);
+                expect_string(wrap.log, "");
+        }
+}
+
 TEST(large_records_are_read_up_to_a_bound) {
         use_table();
         wrap.record_size = 3 * 1024 * 1024;
@@ -460,9 +483,11 @@ TEST(where_a_record_is_a_must_nobody_is_let_in_without) {
         for (size_t i = 0; i < ELEMENTSOF(musts); i++) {
                 set_audit(musts[i]);
                 expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
+                (void) wrap_missing(); /* of earlier tests */
                 wrap_set_journal(WRAP_JOURNAL_NONE);
                 expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
                 expect_string(wrap.log, "3 the journal takes no record of user \"alice\": No such file or directory: refused, for keyrota.conf says audit = required\n");
+                expect_string(wrap_missing(), "access-refused production/billing alice sshd: No such file or directory\n");
                 wrap_set_journal(WRAP_JOURNAL_GOOD);
         }
 }
@@ -472,12 +497,16 @@ TEST(where_no_record_is_a_must_a_journal_that_is_gone_or_stuck_keeps_nobody_out_
 
         for (size_t i = 0; i < ELEMENTSOF(leaves); i++) {
                 set_audit(leaves[i]);
+                (void) wrap_missing(); /* of earlier tests */
                 wrap_set_journal(WRAP_JOURNAL_NONE);
                 expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
                 expect_string(wrap.log, "3 the journal takes no record of user \"alice\": No such file or directory\n");
+                expect_string(wrap_missing(), "access-granted production/billing alice sshd: No such file or directory\n");
                 expect_int(wrap_secret("mallory", "billing"), PAM_PERM_DENIED);
+                expect_string(wrap_missing(), "access-refused production/billing mallory sshd: No such file or directory\n");
                 wrap_set_journal(WRAP_JOURNAL_STUCK);
                 expect_int(wrap_secret("alice", "billing"), PAM_SUCCESS);
+                expect_string(wrap_missing(), "access-granted production/billing alice sshd: Resource temporarily unavailable\n");
                 expect_string(wrap.log, "3 the journal takes no record of user \"alice\": Resource temporarily unavailable\n");
                 expect(!strstr(wrap.trace, "poll "));
                 wrap_set_journal(WRAP_JOURNAL_GOOD);
@@ -534,6 +563,11 @@ TEST(locked_secrets_and_users_are_refused_and_the_log_says_so) {
         expect_string(wrap.log, "5 user \"bob\" is locked: refused for billing; see 'keyrota unlock'\n");
         expect(strstr(wrap.records, "REASON=the user is locked "));
         expect_int(wrap_secret("carol", "billing"), PAM_PERM_DENIED);
+        expect_int(wrap_acct("alice", (const char *const[]) { "secret=held", "quiet", NULL }), PAM_PERM_DENIED);
+        expect_string(wrap.log, "");
+        expect(strstr(wrap.records, "REASON=the secret is locked "));
+        expect_int(wrap_acct("bob", (const char *const[]) { "secret=billing", "quiet", NULL }), PAM_PERM_DENIED);
+        expect_string(wrap.log, "");
 }
 
 static int ask_for_read_server(const char *user, const char *secret) {

@@ -411,14 +411,35 @@ TEST(lines_with_other_restrictions_have_a_ring_each) {
         expect(has_nothing());
 }
 
+/* The kernel sees to a ring that is linked nowhere when it likes to: as long as that number is still a key, it must not be taken for the session's. */
 TEST(session_can_be_opened_again_after_its_end) {
+        key_serial_t ring = 0;
+
         begin(1001);
         for (unsigned i = 0; i < 3; i++) {
                 expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
                 expect(HAS_API && HAS_BILLING);
+                expect(ring_of_session() != ring);
+                ring = ring_of_session();
                 expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
                 expect(has_nothing());
         }
+}
+
+TEST(session_can_be_opened_again_after_strict_took_all_back) {
+        key_serial_t ring;
+
+        begin(1001);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        ring = ring_of_session();
+        (void) unlink(WRAP_TABLE);
+        expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
+        expect(has_nothing());
+        wrap_table(table, sizeof(table) - 1);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect(HAS_API && HAS_BILLING && ring_of_session() != ring);
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        expect(has_nothing());
 }
 
 TEST(ring_of_another_user_in_the_same_transaction_is_not_used) {
@@ -557,13 +578,33 @@ static void grow_records(void) {
         wrap.record_size = 64 * 1024 * 1024;
 }
 
-TEST(group_with_a_record_beyond_the_bound_is_an_error) {
-        begin(1001);
-        wrap.meanwhile_call = "getgrnam_r";
-        wrap.meanwhile = grow_records;
-        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
-        expect(strstr(wrap.log, "the name services cannot look up the groups in run/access: Value too large for defined data type\n"));
-        expect(has_nothing());
+TEST(group_that_cannot_be_looked_up_is_an_error_and_what_names_the_user_is_given) {
+        static const char *const log = "3 user \"%s\" gets no copy of what only groups are given: the name services cannot look up the groups in run/access: "
+                                       "Value too large for defined data type\n";
+        static const struct {
+                const char *name;
+                unsigned uid;
+                bool named;
+        } rows[] = { { "alice", 1001, true }, { "bob", 1002, false } };
+        char wanted[256];
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                begin(rows[i].uid);
+                wrap.meanwhile_call = "getgrnam_r";
+                wrap.meanwhile = grow_records;
+                expect_int(wrap_open(rows[i].name, OPTIONS("quiet")), PAM_IGNORE);
+                (void) snprintf(wanted, sizeof(wanted), log, rows[i].name);
+                expect_string(wrap.log, wanted);
+                expect(strstr(wrap.records, "EVENT=copy-refused VERDICT=refused REASON=only groups are given the rest, and the name services cannot look up "));
+                expect(HAS_API == rows[i].named && HAS_BILLING == rows[i].named);
+                expect_int(wrap_close(rows[i].name, OPTIONS("quiet")), PAM_SUCCESS);
+                expect(has_nothing());
+
+                wrap.meanwhile_call = "getgrnam_r";
+                wrap.meanwhile = grow_records;
+                expect_int(wrap_open(rows[i].name, STRICT), PAM_SESSION_ERR);
+                expect(has_nothing());
+        }
 }
 
 TEST(copy_whose_end_has_passed_is_not_given) {
@@ -689,6 +730,8 @@ TEST(copy_that_cannot_be_renewed_is_told) {
         expect(has_nothing());
 }
 
+static const char *judge(const char *user, bool strict, bool required, int result);
+
 /* ---- records -------------------------------------------------------------------------------------------------------- */
 
 TEST(where_a_record_is_a_must_there_is_no_copy_without) {
@@ -724,6 +767,48 @@ TEST(where_no_record_is_a_must_nobody_waits_for_a_stuck_journal) {
                 expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
                 wrap_set_journal(WRAP_JOURNAL_GOOD);
         }
+}
+
+TEST(records_that_the_journal_does_not_take_are_noted) {
+        begin(1001);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        (void) wrap_missing();
+        wrap_set_journal(WRAP_JOURNAL_NONE);
+        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
+        expect_string(wrap_missing(), "copy-granted production/api alice sshd: No such file or directory\n"
+                                      "copy-granted production/billing alice sshd: No such file or directory\n"
+                                      "copy-refused production/held alice sshd: No such file or directory\n");
+        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        (void) unlink(WRAP_TABLE);
+        expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
+        expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n");
+        begin(1001);
+        publish("required");
+        wrap_table(table, sizeof(table) - 1);
+        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
+        expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n"); /* what was not given needs no record */
+        begin(1001);
+        for (unsigned at = 1;; at++) {
+                const char *wrong;
+                int result;
+
+                wrap.fail_at[0] = at;
+                wrap.fail_errno = ENOMEM;
+                result = wrap_open("alice", PLAIN);
+                if (wrap.failed[0] == '\0')
+                        break;
+                wrong = judge("alice", false, false, result);
+                if (wrong)
+                        printf("# %s: call %u, failed: %s\n# trace: %s\n", wrong, at, wrap.failed, wrap.trace);
+                expect(!wrong);
+                (void) wrap_close("alice", PLAIN);
+                wrap_end();
+        }
+        expect(strstr(wrap.trace, "write "));
+        (void) wrap_close("alice", PLAIN);
+        (void) wrap_missing();
+        wrap_set_journal(WRAP_JOURNAL_GOOD);
 }
 
 TEST(journal_that_takes_the_record_in_time_is_waited_for) {

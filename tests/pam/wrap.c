@@ -47,6 +47,8 @@ static const struct {
         { "staff", 2002 },
 };
 
+#define MISSING "run/audit/missing"
+
 static bool armed;
 static unsigned n_reads;
 static const char *asked_user;
@@ -77,6 +79,8 @@ WRAPPED(int, fstat, int fd, struct stat *st);
 WRAPPED(int, fstatat, int fd, const char *path, struct stat *st, int flags);
 WRAPPED(ssize_t, read, int fd, void *buffer, size_t size);
 ssize_t __wrap___read_chk(int fd, void *buffer, size_t size, size_t room);
+WRAPPED(ssize_t, write, int fd, const void *buffer, size_t size);
+WRAPPED(int, mkdir, const char *path, mode_t mode);
 WRAPPED(int, close, int fd);
 WRAPPED(void *, malloc, size_t size);
 WRAPPED(void *, calloc, size_t n, size_t size);
@@ -128,7 +132,7 @@ static bool fails(const char *call) {
                 return false;
         wrap.n_calls++;
         append(wrap.trace, sizeof(wrap.trace), call);
-        if (wrap.meanwhile && strcmp(wrap.meanwhile_call, call) == 0) {
+        if (wrap.meanwhile && (!wrap.meanwhile_call || strcmp(wrap.meanwhile_call, call) == 0)) {
                 armed = false;
                 wrap.meanwhile();
                 armed = true;
@@ -147,7 +151,7 @@ int __wrap_open(const char *path, int flags, ...) {
 
         if (fails(is_proc ? "open-proc" : "open"))
                 return -1;
-        fd = __real_open(path, flags);
+        fd = __real_open(path, flags, 0600);
         if (armed && is_proc)
                 proc = fd;
         return fd;
@@ -188,6 +192,14 @@ ssize_t __wrap___read_chk(int fd, void *buffer, size_t size, size_t room) {
         if (size > room)
                 abort();
         return __wrap_read(fd, buffer, size);
+}
+
+ssize_t __wrap_write(int fd, const void *buffer, size_t size) {
+        return fails("write") ? -1 : __real_write(fd, buffer, size);
+}
+
+int __wrap_mkdir(const char *path, mode_t mode) {
+        return fails("mkdir") ? -1 : __real_mkdir(path, mode);
 }
 
 /* What frees something does so even where it says that it has not: one cannot do more than ask. */
@@ -416,7 +428,8 @@ int __wrap_pam_get_data(_unused_ const pam_handle_t *pamh, const char *name, con
 static void drop_data(size_t i) {
         if (!kept[i].name)
                 return;
-        kept[i].cleanup((pam_handle_t *) &wrap, kept[i].data, PAM_SUCCESS);
+        if (kept[i].cleanup)
+                kept[i].cleanup((pam_handle_t *) &wrap, kept[i].data, PAM_SUCCESS);
         free(kept[i].name);
         kept[i].name = NULL;
 }
@@ -460,6 +473,9 @@ void __wrap_pam_syslog(_unused_ const pam_handle_t *pamh, int priority, const ch
 static void remove_scratch(void) {
         (void) unlink(WRAP_TABLE);
         (void) unlink("run/journal");
+        (void) unlink("run/access.lock");
+        (void) unlink(MISSING);
+        (void) rmdir("run/audit");
         (void) rmdir("run");
         (void) rmdir(scratch);
 }
@@ -514,8 +530,14 @@ void wrap_live(void) {
         require(live > 0 && keyctl_setperm(live, 0x003f0000) == 0, "live keyring");
 }
 
+int wrap_live_serial(void) {
+        return live;
+}
+
 void wrap_publish(const char *description, const void *payload, size_t size) {
-        require(add_key("user", description, payload, size, live) > 0, description);
+        key_serial_t key = add_key("user", description, payload, size, live);
+
+        require(key > 0 && keyctl_setperm(key, 0x003f0000) == 0, description); /* as keyring.c makes them */
 }
 
 void wrap_unpublish(const char *description) {
@@ -573,6 +595,23 @@ void wrap_set_journal(enum wrap_journal wanted) {
         require(stuffer >= 0 && connect(stuffer, (const struct sockaddr *) &address, sizeof(address)) == 0, "run/journal");
         while (send(stuffer, "x", 1, MSG_DONTWAIT) == 1)
                 ;
+}
+
+const char *wrap_missing(void) {
+        static char text[8192];
+        char line[4096], *end;
+        size_t length = 0;
+        FILE *stream = fopen(MISSING, "re");
+
+        text[0] = '\0';
+        while (stream && fgets(line, sizeof(line), stream)) {
+                require(strtoll(line, &end, 10) > 0 && *end == ' ', line);
+                length += (size_t) snprintf(text + length, length < sizeof(text) ? sizeof(text) - length : 0, "%s", end + 1);
+        }
+        if (stream)
+                (void) fclose(stream);
+        (void) unlink(MISSING);
+        return text;
 }
 
 void wrap_relieve_journal(void) {

@@ -31,7 +31,7 @@ struct wrap {
         const char *service;    /* NULL: "sshd" */
         const char *env_secret; /* KEYROTA_SECRET in PAM's environment */
         void (*meanwhile)(void);    /* happens before each call of this name, as if another process were faster */
-        const char *meanwhile_call;
+        const char *meanwhile_call; /* NULL: before each call, which is the last in the trace then */
 
         unsigned n_calls;       /* that could have failed */
         char trace[32768];      /* their names */
@@ -53,6 +53,7 @@ void wrap_table(const void *text, size_t size);
 
 /* Makes a live keyring without entries, and adds to it. */
 void wrap_live(void);
+int wrap_live_serial(void);
 void wrap_publish(const char *description, const void *payload, size_t size);
 void wrap_unpublish(const char *description);
 
@@ -62,6 +63,8 @@ void wrap_session(unsigned uid, const char *name);
 /* No journal, or one whose queue is full. */
 enum wrap_journal { WRAP_JOURNAL_GOOD, WRAP_JOURNAL_NONE, WRAP_JOURNAL_STUCK };
 void wrap_set_journal(enum wrap_journal journal);
+/* What is noted of records that it did not take, a line for each, since the last call; without the times. */
+const char *wrap_missing(void);
 /* Gives a stuck one room again. */
 void wrap_relieve_journal(void);
 

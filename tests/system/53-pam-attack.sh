@@ -239,7 +239,7 @@ exec setpriv --reuid alice --regid alice --clear-groups sh -c '
 END
 chmod 0755 /usr/local/bin/fill
 printf '%s\n' 'auth sufficient pam_rootok.so' 'session required pam_permit.so' 'session optional pam_keyinit.so force revoke' \
-        'session optional pam_exec.so quiet /usr/local/bin/fill' 'session optional pam_keyrota.so' >/etc/pam.d/runuser
+        'session optional pam_exec.so quiet type=open_session /usr/local/bin/fill' 'session optional pam_keyrota.so' >/etc/pam.d/runuser
 journal_mark
 ok "with bytes for no link she gets in" session_open alice-full alice runuser
 sees "... without a copy" alice-full "$has_nothing"

@@ -121,7 +121,13 @@ without_journal() {
         session_end alice-dark
         journal_start
 }
+records_missing() {
+        keyrota status --json | jq .records_missing
+}
+is "no record is missing" "$(records_missing)" 0
 is "best effort: the session has its copy, but what each read of must be on record is not read" "$(without_journal)" $'shown=keyrota:billing\nread: 1'
+is "... the missing record of the copy is noted" "$(grep -c ' copy-granted production/billing alice su: ' /run/keyrota/audit/missing)" 1
+is "... and each one is counted" "$(records_missing)" "$(wc -l </run/keyrota/audit/missing)"
 printf '%s\n' '[keyrota]' 'audit = required' >/etc/keyrota/keyrota.conf
 keyrota provision
 is "audit = required: alice gets in without a copy" "$(without_journal)" $'shown=\nread: 1'

@@ -17,12 +17,14 @@
 
 /* ---- the name services -------------------------------------------------------------------------------------------- */
 
-/* Group gN has the number N + 1000; "away" cannot be looked up. */
+/* Group gN has the number N + 1000; "away" cannot be looked up, and "perhaps" is known to none of the services that answer. */
 int getgrnam_r(const char *name, struct group *group, char *buffer, size_t size, struct group **ret) {
         (void) buffer, (void) size;
         *ret = NULL;
         if (strcmp(name, "away") == 0)
                 return EIO;
+        if (strcmp(name, "perhaps") == 0)
+                return ENOENT;
         if (name[0] != 'g' || name[1] < '0' || name[1] > '9')
                 return 0;
         *group = (struct group){ .gr_gid = (gid_t) (1000 + atoi(name + 1)) };
@@ -146,6 +148,17 @@ TEST(group_that_does_not_exist_has_no_members_and_one_that_cannot_be_looked_up_i
         expect_string(all_of("group none\nsecret test/a 1 0 sign session alice\nsecret test/b 1 0 sign session @none\n", &who, &found), "a ");
         expect_string(all_of("group away\nsecret test/a 1 0 sign session alice\nsecret test/b 1 0 sign session @away\n", &who, &found), "EIO");
         expect_int(check("secret test/b 1 0 sign session @away\n", "b", &who), -EIO);
+}
+
+TEST(group_that_a_service_which_is_away_may_know_is_an_error_for_who_must_be_certain) {
+        struct membership who = user("alice", NULL, 0);
+        static const char lines[] = "group none\ngroup perhaps\nsecret test/a 1 0 sign session alice\nsecret test/b 1 0 sign session @none @perhaps\n";
+        struct found found;
+
+        expect_string(all_of(lines, &who, &found), "a ");
+        who.certain = true;
+        expect_string(all_of(lines, &who, &found), "ENOENT");
+        expect_string(all_of("group none\nsecret test/a 1 0 sign session alice\nsecret test/b 1 0 sign session @none\n", &who, &found), "a ");
 }
 
 TEST(locked_users_have_nothing_and_no_name_service_is_asked) {
