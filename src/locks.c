@@ -107,6 +107,7 @@ static int parse(struct locks *locks, char *text, size_t size, char **ret_reason
         return 0;
 }
 
+/* What is replaced by another after it was opened has no link any more: it is what was locked just now. */
 static int open_file(const struct tree *tree, char **ret_reason) {
         _cleanup_close_ int fd = tree_open_path(tree, PATH_LOCKED, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
         struct stat st;
@@ -117,7 +118,7 @@ static int open_file(const struct tree *tree, char **ret_reason) {
                 return reason_set(fd, ret_reason, "cannot open " PATH_LOCKED ": %s", strerror(-fd));
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 07022) != 0 || st.st_nlink != 1)
+        if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 07022) != 0 || st.st_nlink > 1)
                 return reason_set(-EPERM, ret_reason, PATH_LOCKED ": not a regular file with one link that is root's and that nobody else can write to");
         return TAKE_FD(fd);
 }
