@@ -14,6 +14,7 @@ SOCKET = "/run/keyrota/read/socket"
 TABLE = "/run/keyrota/access"
 ALICE, BOB, CAROL, MANY = 61000, 61001, 61002, 61100  # MANY and the next 30: u0, u1...
 GUEST = 61999  # no account
+OTHER_ALICE = 61998  # an account now and then, called alice too
 REFUSED = b"refused you may not read it, or there is no such secret\n"
 BUSY = b"failed too many of your requests are under way; try again\n"
 FULL = b"failed the read server is busy; try again\n"
@@ -427,6 +428,19 @@ def test_stack_codes():
             asks(ALICE, "test", REFUSED)
         finally:
             stack(PERMIT)
+
+
+def test_same_name():
+    """Two name services may have an account of the same name: the policy's is the one that a login by that name would be."""
+    with open("/etc/passwd", "a") as file:
+        file.write(f"alice:x:{OTHER_ALICE}:65534::/nonexistent:/bin/sh\n")
+    try:
+        for name in ("test", "sign", "nosuch"):
+            asks(OTHER_ALICE, name, REFUSED)
+            matches(recorded("read-refused", UID=str(OTHER_ALICE), NAME=name)["KEYROTA_REASON"], f"that name is uid {ALICE}'s, and uid {OTHER_ALICE} asks")
+        asks(ALICE, "test", ok(JWKS))
+    finally:
+        accounts()
 
 
 def test_no_stack():
@@ -1016,6 +1030,7 @@ tap("a member of a group that the policy names is served", test_group)
 tap("the terminal is on record", test_terminal)
 tap("every refusal reads the same, and its reason is on record", test_refused)
 tap("a uid without an account is refused", test_no_account)
+tap("a uid whose account has the name of another one is not that one", test_same_name)
 tap("PAM and the policy must both say yes", test_stack)
 tap("the modules find user, terminal and secret, whatever the table says", test_stack_items)
 tap("no error of a stack is a yes", test_stack_codes)
