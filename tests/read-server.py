@@ -143,13 +143,13 @@ PERMIT = "account required pam_permit.so"
 
 
 class Listener:
-    def __init__(self, path=SOCKET):
+    def __init__(self, path=SOCKET, backlog=4096):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.bind(path)
         os.chmod(path, 0o666)
-        self.socket.listen(4096)
+        self.socket.listen(backlog)
 
 
 class Server:
@@ -699,6 +699,38 @@ def test_limit():
     wait_until_idle()
 
 
+def flood(uid, path):
+    """A process that connects for ever, and hears no answer; nothing of it goes on record."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            os.setuid(uid)
+            must(ctypes.CDLL(None, use_errno=True).unshare(0x10000000))  # CLONE_NEWUSER
+            while True:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+                    s.connect(path)
+        finally:
+            os._exit(1)
+    at_exit(lambda: os.path.exists(f"/proc/{pid}") and os.kill(pid, signal.SIGKILL))
+    return pid
+
+
+def test_flood():
+    """Connections come faster than the server can take them, which is made slow for that: it sees all the same who has ended."""
+    other = Server(Listener("/run/flooded", backlog=8), strace=["strace", "-D", "-o", "/run/trace", "-e", "trace=accept4", "-e", "inject=accept4:delay_enter=1000"])
+    floods = [flood(MANY + 25, "/run/flooded") for _ in range(3)]
+    try:
+        for _ in range(6):
+            asks(ALICE, "test", ok(JWKS), path="/run/flooded")
+        equal([os.waitpid(pid, os.WNOHANG)[0] for pid in floods], [0, 0, 0], "those that have ended")
+    finally:
+        for pid in floods:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        equal(other.end(), 0, "exit status")
+
+
 # -- the record
 
 
@@ -1053,6 +1085,7 @@ tap("room is kept for users who have no request under way", test_limit)
 tap("without a journal nothing is read", test_no_journal)
 tap("with a stuck journal nothing is read", test_stuck_journal)
 if shutil.which("strace") and not os.environ.get("KEYROTA_SANITIZED"):
+    tap("who connects without end holds up nobody", test_flood)
     tap("the record comes before the first byte", test_record_first)
     tap("a kernel that knows no descriptor of the peer's process will do", test_old_kernel)
 tap("a request whose process is killed is answered, on record, and leaves no process behind", test_child_killed)
