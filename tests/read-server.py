@@ -592,9 +592,24 @@ def vanished(listener):
     return socket.socket(fileno=fds[0]), pid
 
 
-def not_served(listener, s):
+# Of each process that is traced, the second getsockopt() fails: that for SO_PEERPIDFD, but for the server itself, which meets its first peer by it.
+OLD_KERNEL = ["strace", "-f", "-D", "-o", "/run/trace", "-e", "trace=getsockopt", "-e", "inject=getsockopt:error=ENOPROTOOPT:when=2"]
+
+
+def old_listener(path):
+    listener = Listener(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as first:
+        first.connect(path)
+    return listener
+
+
+def was_old():
+    matches(open("/run/trace").read(), r"(SO_PEERPIDFD|0x4d).* = -1 ENOPROTOOPT .*\(INJECTED\)", "the trace")
+
+
+def not_served(listener, s, strace=()):
     s.send(line("test"))
-    other = Server(listener)
+    other = Server(listener, strace)
     equal(s.recv(1000), b"failed it is not known who asks\n")
     equal(other.end(), 0, "exit status")
 
@@ -623,16 +638,20 @@ def fork_as(wanted):
     raise AssertionError(f"PID {wanted} cannot be had again")
 
 
-def test_reused():
+def reused(listener, strace=()):
     """Another process has its PID by now; the uid that connected is not the new one's either."""
-    listener = Listener("/run/reused")
     s, pid = vanished(listener)
     fork_as(pid)
     try:
-        not_served(listener, s)
+        not_served(listener, s, strace)
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
+
+
+def test_reused_old():
+    reused(old_listener("/run/reused-old"), OLD_KERNEL)
+    was_old()
 
 
 def test_passed():
@@ -649,12 +668,10 @@ def test_passed():
 
 
 def test_old_kernel():
-    """Without SO_PEERPIDFD (Linux 6.5) it is the process of that number, if it has that uid. Of each process that is traced, the second getsockopt() fails."""
-    other = Server(Listener("/run/old"),
-                   strace=["strace", "-f", "-D", "-o", "/run/trace", "-e", "trace=getsockopt", "-e", "inject=getsockopt:error=ENOPROTOOPT:when=2"])
-    Peer(ALICE, b"", path="/run/old").result()  # the server's own second call
+    """Without SO_PEERPIDFD (Linux 6.5) it is the process of that number, if it has that uid."""
+    other = Server(old_listener("/run/old"), OLD_KERNEL)
     asks(ALICE, "test", ok(JWKS), path="/run/old")
-    matches(open("/run/trace").read(), r"SO_PEERPIDFD, .* = -1 ENOPROTOOPT .*\(INJECTED\)|0x4d.* = -1 ENOPROTOOPT .*\(INJECTED\)", "the trace")
+    was_old()
     recorded("secret-read", USER="alice")
     other.end(signal.SIGKILL)
 
@@ -1077,7 +1094,7 @@ tap("silent peers hold up nobody, and are told in the end", test_silent)
 tap("peers that do not read hold up nobody, and lose nothing", test_no_reader)
 tap("a peer that has exited is not served", test_vanished)
 if os.path.exists(NEXT_PID):
-    tap("a process that has the number of one that has exited is not that one", test_reused)
+    tap("a process that has the number of one that has exited is not that one", lambda: reused(Listener("/run/reused")))
 tap("who connected is who asks", test_passed)
 tap("a program in a user namespace of its own is not served", test_namespace)
 tap("a user has four requests under way at most, and other users are served meanwhile", test_limit_of_uid)
@@ -1088,6 +1105,8 @@ if shutil.which("strace") and not os.environ.get("KEYROTA_SANITIZED"):
     tap("who connects without end holds up nobody", test_flood)
     tap("the record comes before the first byte", test_record_first)
     tap("a kernel that knows no descriptor of the peer's process will do", test_old_kernel)
+    if os.path.exists(NEXT_PID):
+        tap("there, too, a process of another user that has the number of one that has exited is not that one", test_reused_old)
 tap("a request whose process is killed is answered, on record, and leaves no process behind", test_child_killed)
 tap("a killed server leaves no part of an answer", test_server_killed)
 tap("a server that is told to end tells who is waiting", test_term)
