@@ -941,6 +941,9 @@ def test_client_forms():
 
 def test_client_options():
     complains("keyrota read --unit= needs to be run as root", "--unit=x.service", "test")
+    for arguments, pattern in ((["Test"], '"Test" is no name of a secret; keyrota status lists all'), (["--unit=x", "test"], '"x" is no name of a service; keyrota status test lists'),
+                               (["--unit=x.service", "--credential=a/b", "test"], '"a/b" is no name of a credential; keyrota status test lists')):
+        complains(pattern, *arguments, status=2)
     status, out, err = client("--root=/run", "read", "test")
     equal((status, out), (1, b""))
     matches(err, "keyrota read --root= needs to be run as root")
