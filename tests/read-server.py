@@ -419,6 +419,24 @@ def test_stack_items():
         stack(PERMIT)
 
 
+def test_stack_origin():
+    """What pam_access takes for the origin."""
+    with open("/run/access.conf", "w") as file:
+        file.write("-:alice:keyrota\n")
+    stack("account required pam_access.so accessfile=/run/access.conf")
+    master, slave = os.openpty()
+    try:
+        asks(ALICE, "test", REFUSED)
+        asks(ALICE, "test", ok(JWKS), terminal=slave)
+        with open("/run/access.conf", "w") as file:
+            file.write(f"-:alice:{os.ttyname(slave).removeprefix('/dev/')}\n")
+        asks(ALICE, "test", ok(JWKS))
+        asks(ALICE, "test", REFUSED, terminal=slave)
+    finally:
+        os.close(master), os.close(slave)
+        stack(PERMIT)
+
+
 def test_stack_codes():
     """No module makes a yes of its own error, and no prompt is answered."""
     for lines in (["account required pam_nosuch.so"], ["account required"], ["account required pam_unix.so", "account required pam_deny.so"],
@@ -1085,6 +1103,7 @@ tap("a uid without an account is refused", test_no_account)
 tap("a uid whose account has the name of another one is not that one", test_same_name)
 tap("PAM and the policy must both say yes", test_stack)
 tap("the modules find user, terminal and secret, whatever the table says", test_stack_items)
+tap("pam_access compares the terminal, or else the service", test_stack_origin)
 tap("no error of a stack is a yes", test_stack_codes)
 tap("without its PAM service nobody is served, whatever the service other says", test_no_stack)
 tap("a table that is missing, torn or unsafe serves nobody", test_tables)
