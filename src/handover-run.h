@@ -19,6 +19,7 @@ struct handover_run {
         int64_t now;
         struct evidence evidence;
         struct handover_memory memory;
+        unsigned n_settled; /* steps that were waited for the records of units that ran before */
         bool *stopped; /* for each delivery: no further instance of this template in this run */
         struct handover_result result;
 };

@@ -136,17 +136,23 @@ static int leave_to_systemd(struct handover_run *run, const struct consumer *con
         return handover_memory_explain(&run->memory, consumer->unit, reason);
 }
 
-/* One that was started just now may not have its record yet: that comes right after the last byte. */
+/* One that was started just now may not have its record yet: that comes right after the last byte. Those that ran at the first look have the time for it
+ * together. */
 static int look_before(struct handover_run *run, struct consumer *consumer) {
         const struct timespec step = { .tv_nsec = SETTLE_STEP_MSEC * 1000000L };
         bool remembered = handover_memory_failed(&run->memory, consumer->unit);
+        char before[sizeof(consumer->invocation)];
+        unsigned n_own = 0;
 
-        for (unsigned steps = SETTLE_STEPS;; steps--) {
+        memcpy(before, consumer->invocation, sizeof(before));
+        for (;;) {
                 int r = consumer_look(run->bus, &run->evidence, run->policy, run->keyset, remembered, consumer);
+                unsigned *n = strcmp(before, consumer->invocation) == 0 ? &run->n_settled : &n_own;
 
-                if (r <= 0 || steps == 0 || !consumer->running || consumer->loaded > 0 || !consumer->delivery->credential)
+                if (r <= 0 || *n >= SETTLE_STEPS || !consumer->running || consumer->loaded > 0 || !consumer->delivery->credential)
                         return r;
                 (void) nanosleep(&step, NULL);
+                (*n)++;
         }
 }
 

@@ -121,6 +121,8 @@ int run_status(const struct run *run);
 
 /* rotate-timers.c: arms the timers of what comes next for everything that the last pass has looked at. Logs. */
 int run_arm_timers(struct run *run);
+/* After a sweep that could not begin: secrets whose timers do not stand, as after a boot, are looked at again in some minutes. */
+int run_arm_retries(struct run *run);
 
 /* provision-commit.c: adds a key that was made (taken over in any case) with item->times. 0, or a negative errno after logging. */
 int item_add_key(struct run *run, struct item *item, struct jwk *jwk);

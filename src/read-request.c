@@ -176,6 +176,10 @@ static void check_table(struct request *request) {
                 fail(request, LOOK_INTO_JOURNAL, "the name services cannot tell the user's groups: %s", strerrordesc_np(-r));
                 return;
         }
+        if (who->known && who->uid != request->reader.uid) { /* two name services have an account of that name; the policy means the first one's */
+                refuse(request, "that name is uid %u's, and uid %u asks", (unsigned) who->uid, (unsigned) request->reader.uid);
+                return;
+        }
         for (unsigned attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
                 _cleanup_(access_table_freep) struct access_table *table = NULL;
                 const char *reason = NULL;

@@ -230,14 +230,12 @@ static void admit(struct server *server, int connection) {
         (void) close(connection);
 }
 
-static void accept_all(struct server *server) {
-        for (;;) {
-                int connection = accept4(LISTENER, NULL, NULL, SOCK_CLOEXEC);
+/* One: however many more there are, who has ended or is over time is seen to first. */
+static void accept_one(struct server *server) {
+        int connection = accept4(LISTENER, NULL, NULL, SOCK_CLOEXEC);
 
-                if (connection < 0)
-                        return; /* nobody, or a peer that left again; poll(2) tells of the next */
+        if (connection >= 0) /* else nobody, or a peer that left again */
                 admit(server, connection);
-        }
 }
 
 /* ---- the loop ----------------------------------------------------------------------------------------------------- */
@@ -304,7 +302,7 @@ static int run(struct server *server) {
                 if (n > 0 && polls[0].revents != 0)
                         handle_signals(server);
                 if (n > 0 && polls[1].revents != 0 && !server->ending)
-                        accept_all(server);
+                        accept_one(server);
         }
 }
 

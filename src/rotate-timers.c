@@ -12,6 +12,7 @@
 #include "provision-run.h"
 
 #define TIMER_PREFIX "keyrota-rotate@"
+#define RETRY_SEC 300
 #define TIMER_NAME_MAX (sizeof(TIMER_PREFIX) + POLICY_NAME_MAX + sizeof(".service"))
 
 struct timers {
@@ -111,6 +112,36 @@ static int arm_item(const struct timers *timers, const struct item *item) {
         if (is_outrun(timers->run, item))
                 return 0;
         return arm(timers, policy->environment, policy->name, next_look(timers->run, policy->environment, policy->name, next, waits));
+}
+
+int run_arm_retries(struct run *run) {
+        _cleanup_(policy_set_freep) struct policy_set *policies = NULL;
+        struct timers timers = { .run = run };
+        struct diagnostics diagnostics = {};
+        int r, error = 0;
+
+        if (!context_is_host(run->context))
+                return 0;
+        r = policy_load_all(run->context->tree, &policies, &diagnostics);
+        diagnostics_clear(&diagnostics);
+        if (r >= 0)
+                r = run_open_view(run);
+        if (r >= 0)
+                r = bus_list_units(run->bus, TIMER_PREFIX "*.timer", &timers.armed, &timers.n_armed);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < policies->n_policies; i++) {
+                const struct policy *policy = policies->policies[i];
+                char timer[TIMER_NAME_MAX];
+
+                (void) snprintf(timer, sizeof(timer), TIMER_PREFIX "%s.timer", policy->name);
+                if (!policy->environment || find_armed(&timers, timer))
+                        continue;
+                r = arm(&timers, policy->environment, policy->name, time(NULL) + RETRY_SEC);
+                error = r < 0 ? r : error;
+        }
+        bus_units_free(timers.armed, timers.n_armed);
+        return error;
 }
 
 int run_arm_timers(struct run *run) {

@@ -233,6 +233,8 @@ static int rotate_once(struct context *context, const struct provision_options *
         r = run_open(&run);
         if (r >= 0)
                 r = run_pass(&run, &more);
+        if (r < 0 && options->n_names == 0 && run_arm_retries(&run) < 0)
+                log_error("cannot arm timers for another try; the daily keyrota-rotate.timer has to do");
         if (r < 0)
                 return r;
         done = hand_over_all(&run, held_up);

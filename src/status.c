@@ -13,6 +13,7 @@
 #include "keyring.h"
 #include "paths.h"
 #include "publish.h"
+#include "roles.h"
 #include "status.h"
 #include "store.h"
 #include "store-set.h"
@@ -296,12 +297,47 @@ static bool has_policy(const struct status *status, const char *name) {
         return false;
 }
 
+/* While one of them runs with keys that are to be destroyed, they are not. By the last policy. */
+static int look_at_last_consumers(const struct sources *sources, struct status_secret *secret) {
+        _cleanup_(consumers_clear) struct consumers consumers = {};
+        _cleanup_(policy_freep) struct policy *last = NULL;
+        struct diagnostics diagnostics = {};
+        int r;
+
+        r = policy_parse_text(secret->name, secret->keyset->policy, &last, &diagnostics);
+        diagnostics_clear(&diagnostics);
+        if (r < 0)
+                return r == -EBADMSG ? 0 : r;
+        r = consumers_of(sources->view, last, secret->keyset, &consumers);
+        for (size_t i = 0; r >= 0 && i < consumers.n_items; i++) {
+                const struct consumer *consumer = &consumers.items[i];
+
+                if (delivery_follows_active(last, consumer->delivery))
+                        r = secret_problem(secret, "%s %s its keys, which are destroyed after that: %s %s", consumer->unit,
+                                           consumer->running ? "runs with" : "failed; it had", consumer->running ? "systemctl stop" : "systemctl reset-failed",
+                                           consumer->unit);
+        }
+        return r;
+}
+
+static bool has_keys_to_wait_for(const struct keyset *keyset) {
+        for (size_t i = 0; i < keyset->n_keys; i++)
+                if (keyset->keys[i].times.activates != TIME_NEVER && keyset->keys[i].times.destroys == TIME_NEVER)
+                        return true;
+        return false;
+}
+
 static int look_at_retired(struct sources *sources, const struct store_name *stored, struct status_secret *secret) {
+        int r;
+
         secret->environment = strdup(stored->environment);
         secret->name = strdup(stored->name);
         if (!secret->environment || !secret->name)
                 return -ENOMEM;
-        return read_keys(sources, secret);
+        r = read_keys(sources, secret);
+        if (r < 0 || !sources->view || !secret->keyset || !secret->keyset->destroy || !secret->keyset->policy || !has_keys_to_wait_for(secret->keyset))
+                return r;
+        return look_at_last_consumers(sources, secret);
 }
 
 static int look_at_all(const struct context *context, struct status *status, struct sources *sources) {

@@ -186,9 +186,12 @@ static int print_secret(const struct status *status, const struct status_secret 
                 r = print_edit(secret, status->clock.now);
         else if (!secret->keyset)
                 return 0;
-        else
+        else {
                 (void) printf("  its policy was removed; %s\n", secret->keyset->destroy ? "its keys will be destroyed" :
                                                                                   "its keys stay until keyrota destroy");
+                for (size_t i = 0; i < secret->n_problems; i++)
+                        (void) printf("  %s\n", secret->problems[i]);
+        }
         return r < 0 ? r : print_plan(secret->policy, secret->keyset, status->clock.now);
 }
 

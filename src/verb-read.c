@@ -39,6 +39,18 @@ struct request {
         bool force;
 };
 
+static bool names_valid(const struct published_request *request) {
+        if (!policy_name_valid(request->name))
+                log_error("\"%s\" is no name of a secret; keyrota status lists all", request->name);
+        else if (request->unit && !policy_unit_valid(request->unit))
+                log_error("\"%s\" is no name of a service; keyrota status %s lists those that are given it", request->unit, request->name);
+        else if (request->credential && !policy_credential_valid(request->credential))
+                log_error("\"%s\" is no name of a credential; keyrota status %s lists those of each service", request->credential, request->name);
+        else
+                return true;
+        return false;
+}
+
 /* 0, or an exit status after saying what is wrong. -1: help was shown. */
 static int parse(int argc, char *argv[], struct request *ret) {
         enum { OPTION_USE = 256, OPTION_FORMAT, OPTION_NEWLINE, OPTION_UNIT, OPTION_CREDENTIAL, OPTION_FORCE };
@@ -108,11 +120,8 @@ static int parse(int argc, char *argv[], struct request *ret) {
                 log_error("--credential= goes with --unit=");
                 return EXIT_USAGE;
         }
-        if (!policy_name_valid(request.name) || (request.unit && !policy_unit_valid(request.unit)) ||
-            (request.credential && !policy_credential_valid(request.credential))) {
-                log_error("no secret, unit or credential can have such a name");
+        if (!names_valid(&request))
                 return EXIT_USAGE;
-        }
         *ret = (struct request) { .what = request, .has_use = has_use, .has_format = has_format, .force = force };
         return 0;
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""For gdb -x: runs the program to its end and stops it at the system calls named in $SNAPSHOT_CALLS. At each stop three views of its memory
-go to files in $SNAPSHOT_FOLDER, at every $SNAPSHOT_EVERY-th stop and at the last: what a core image would hold (.core), what could be swapped out (.swap), and all of it (.all).
+"""For gdb -x: runs the program, or the first process that it forks where $SNAPSHOT_FOLLOW says "child", to its end and stops it at the system calls named in
+$SNAPSHOT_CALLS. At each stop three views of its memory go to files in $SNAPSHOT_FOLDER, at every $SNAPSHOT_EVERY-th stop and at the last: what a core image would hold (.core), what could be swapped out (.swap), and all of it (.all).
 
 The kernel marks mappings in smaps: "dd", not dumped; "lo", locked.
 """
@@ -62,7 +62,7 @@ def gcore(path):
 
 
 folder = os.environ["SNAPSHOT_FOLDER"]
-for setting in ("pagination off", "confirm off", "follow-fork-mode parent", "detach-on-fork on", "startup-with-shell off"):
+for setting in ("pagination off", "confirm off", "follow-fork-mode " + os.environ.get("SNAPSHOT_FOLLOW", "parent"), "detach-on-fork on", "startup-with-shell off"):
     gdb.execute("set " + setting)
 gdb.execute("catch syscall " + os.environ["SNAPSHOT_CALLS"])
 gdb.execute("unset environment SNAPSHOT_FOLDER")

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# Where key bytes are while keyrota provision, read, rotate and import run: in memory that is neither dumped nor swapped, and in no argument,
+# Where key bytes are while keyrota provision, read, rotate and import, and the read server, run: in memory that is neither dumped nor swapped, and in no argument,
 # environment or message.
 
 . "$(dirname "$0")/scratch.sh" || exit 99
@@ -39,6 +39,14 @@ snapshots() {
         mkdir -m 0700 "$TREE.snapshots"
         SNAPSHOT_EVERY=$every SNAPSHOT_CALLS=${calls//,/ } SNAPSHOT_FOLDER=$TREE.snapshots \
                 timeout --kill-after=5 120 gdb -batch -nx -x "$here/memory-snapshots.py" --args "$KEYROTA" --root="$TREE" --keyring="$RING" "$@" >"$TREE.output" 2>&1
+}
+
+# snapshots_read PROCESS CALL,CALL... NAME: while a user reads NAME from the read server, of this PROCESS of the three: server, request, client
+snapshots_read() {
+        rm -rf "$TREE.snapshots"
+        mkdir -m 0700 "$TREE.snapshots"
+        SNAPSHOT_EVERY=1 SNAPSHOT_CALLS=${2//,/ } SNAPSHOT_FOLDER=$TREE.snapshots \
+                timeout --kill-after=5 120 unshare --mount --propagation private "$here/memory-reads.py" "$1" "$TREE/run/keyrota" "$RING" "$3" >"$TREE.output" 2>&1
 }
 
 signing_key() {
@@ -111,5 +119,31 @@ for form in hs256:hex hs512:base64 rs256:pem eddsa:jwk; do
         is "import of $format: it is there" "$(signing_key "$name" | jq -r .kid)" "imported-$name"
         check "import of $format"
 done
+
+# Recorded reads: the process that serves a request and the client have the key, the server itself never; what it had, all requests would have.
+read_by_user() {
+        local name process
+        secrets=(hs256 rs256)
+        rm -f "$TREE/known"
+        for name in "${secrets[@]}"; do
+                printf '%s\n' '[access]' 'users = daemon' 'use = sign' 'reads = recorded' >>"$POLICY/$name.ini"
+        done
+        keyrota provision
+        for name in "${secrets[@]}"; do
+                for process in request:keyctl,sendto,sendmsg,exit_group client:recvfrom,write,exit_group; do
+                        ok "a user is given $name, with a look at the ${process%:*}" snapshots_read "${process%:*}" "${process#*:}" "$name"
+                        check "read of $name by a user, ${process%:*}"
+                done
+        done
+        ok 'a user is given hs256, with a look at the server' snapshots_read server accept4,wait4,close,exit_group hs256
+        ok 'the server was looked at' test "$(cat "$TREE.snapshots/stops")" -gt 0
+        is 'the server has no key bytes' "$(search "$TREE.snapshots"/*.all "$TREE.snapshots"/*.args "$TREE.output")" ''
+        rm -rf "$TREE.snapshots" "$TREE.output"
+}
+if unshare --mount --propagation private true 2>/dev/null; then
+        read_by_user
+else
+        skip 'no key bytes of recorded reads' 'needs mount namespaces'
+fi
 
 done_testing

@@ -14,6 +14,7 @@ SOCKET = "/run/keyrota/read/socket"
 TABLE = "/run/keyrota/access"
 ALICE, BOB, CAROL, MANY = 61000, 61001, 61002, 61100  # MANY and the next 30: u0, u1...
 GUEST = 61999  # no account
+OTHER_ALICE = 61998  # an account now and then, called alice too
 REFUSED = b"refused you may not read it, or there is no such secret\n"
 BUSY = b"failed too many of your requests are under way; try again\n"
 FULL = b"failed the read server is busy; try again\n"
@@ -142,13 +143,13 @@ PERMIT = "account required pam_permit.so"
 
 
 class Listener:
-    def __init__(self, path=SOCKET):
+    def __init__(self, path=SOCKET, backlog=4096):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.bind(path)
         os.chmod(path, 0o666)
-        self.socket.listen(4096)
+        self.socket.listen(backlog)
 
 
 class Server:
@@ -418,6 +419,24 @@ def test_stack_items():
         stack(PERMIT)
 
 
+def test_stack_origin():
+    """What pam_access takes for the origin."""
+    with open("/run/access.conf", "w") as file:
+        file.write("-:alice:keyrota\n")
+    stack("account required pam_access.so accessfile=/run/access.conf")
+    master, slave = os.openpty()
+    try:
+        asks(ALICE, "test", REFUSED)
+        asks(ALICE, "test", ok(JWKS), terminal=slave)
+        with open("/run/access.conf", "w") as file:
+            file.write(f"-:alice:{os.ttyname(slave).removeprefix('/dev/')}\n")
+        asks(ALICE, "test", ok(JWKS))
+        asks(ALICE, "test", REFUSED, terminal=slave)
+    finally:
+        os.close(master), os.close(slave)
+        stack(PERMIT)
+
+
 def test_stack_codes():
     """No module makes a yes of its own error, and no prompt is answered."""
     for lines in (["account required pam_nosuch.so"], ["account required"], ["account required pam_unix.so", "account required pam_deny.so"],
@@ -427,6 +446,19 @@ def test_stack_codes():
             asks(ALICE, "test", REFUSED)
         finally:
             stack(PERMIT)
+
+
+def test_same_name():
+    """Two name services may have an account of the same name: the policy's is the one that a login by that name would be."""
+    with open("/etc/passwd", "a") as file:
+        file.write(f"alice:x:{OTHER_ALICE}:65534::/nonexistent:/bin/sh\n")
+    try:
+        for name in ("test", "sign", "nosuch"):
+            asks(OTHER_ALICE, name, REFUSED)
+            matches(recorded("read-refused", UID=str(OTHER_ALICE), NAME=name)["KEYROTA_REASON"], f"that name is uid {ALICE}'s, and uid {OTHER_ALICE} asks")
+        asks(ALICE, "test", ok(JWKS))
+    finally:
+        accounts()
 
 
 def test_no_stack():
@@ -578,9 +610,24 @@ def vanished(listener):
     return socket.socket(fileno=fds[0]), pid
 
 
-def not_served(listener, s):
+# Of each process that is traced, the second getsockopt() fails: that for SO_PEERPIDFD, but for the server itself, which meets its first peer by it.
+OLD_KERNEL = ["strace", "-f", "-D", "-o", "/run/trace", "-e", "trace=getsockopt", "-e", "inject=getsockopt:error=ENOPROTOOPT:when=2"]
+
+
+def old_listener(path):
+    listener = Listener(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as first:
+        first.connect(path)
+    return listener
+
+
+def was_old():
+    matches(open("/run/trace").read(), r"(SO_PEERPIDFD|0x4d).* = -1 ENOPROTOOPT .*\(INJECTED\)", "the trace")
+
+
+def not_served(listener, s, strace=()):
     s.send(line("test"))
-    other = Server(listener)
+    other = Server(listener, strace)
     equal(s.recv(1000), b"failed it is not known who asks\n")
     equal(other.end(), 0, "exit status")
 
@@ -609,16 +656,20 @@ def fork_as(wanted):
     raise AssertionError(f"PID {wanted} cannot be had again")
 
 
-def test_reused():
+def reused(listener, strace=()):
     """Another process has its PID by now; the uid that connected is not the new one's either."""
-    listener = Listener("/run/reused")
     s, pid = vanished(listener)
     fork_as(pid)
     try:
-        not_served(listener, s)
+        not_served(listener, s, strace)
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
+
+
+def test_reused_old():
+    reused(old_listener("/run/reused-old"), OLD_KERNEL)
+    was_old()
 
 
 def test_passed():
@@ -635,12 +686,10 @@ def test_passed():
 
 
 def test_old_kernel():
-    """Without SO_PEERPIDFD (Linux 6.5) it is the process of that number, if it has that uid. Of each process that is traced, the second getsockopt() fails."""
-    other = Server(Listener("/run/old"),
-                   strace=["strace", "-f", "-D", "-o", "/run/trace", "-e", "trace=getsockopt", "-e", "inject=getsockopt:error=ENOPROTOOPT:when=2"])
-    Peer(ALICE, b"", path="/run/old").result()  # the server's own second call
+    """Without SO_PEERPIDFD (Linux 6.5) it is the process of that number, if it has that uid."""
+    other = Server(old_listener("/run/old"), OLD_KERNEL)
     asks(ALICE, "test", ok(JWKS), path="/run/old")
-    matches(open("/run/trace").read(), r"SO_PEERPIDFD, .* = -1 ENOPROTOOPT .*\(INJECTED\)|0x4d.* = -1 ENOPROTOOPT .*\(INJECTED\)", "the trace")
+    was_old()
     recorded("secret-read", USER="alice")
     other.end(signal.SIGKILL)
 
@@ -683,6 +732,38 @@ def test_limit():
         for peer in silent:
             peer.end()
     wait_until_idle()
+
+
+def flood(uid, path):
+    """A process that connects for ever, and hears no answer; nothing of it goes on record."""
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            os.setuid(uid)
+            must(ctypes.CDLL(None, use_errno=True).unshare(0x10000000))  # CLONE_NEWUSER
+            while True:
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+                    s.connect(path)
+        finally:
+            os._exit(1)
+    at_exit(lambda: os.path.exists(f"/proc/{pid}") and os.kill(pid, signal.SIGKILL))
+    return pid
+
+
+def test_flood():
+    """Connections come faster than the server can take them, which is made slow for that: it sees all the same who has ended."""
+    other = Server(Listener("/run/flooded", backlog=8), strace=["strace", "-D", "-o", "/run/trace", "-e", "trace=accept4", "-e", "inject=accept4:delay_enter=1000"])
+    floods = [flood(MANY + 25, "/run/flooded") for _ in range(3)]
+    try:
+        for _ in range(6):
+            asks(ALICE, "test", ok(JWKS), path="/run/flooded")
+        equal([os.waitpid(pid, os.WNOHANG)[0] for pid in floods], [0, 0, 0], "those that have ended")
+    finally:
+        for pid in floods:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        equal(other.end(), 0, "exit status")
 
 
 # -- the record
@@ -878,6 +959,9 @@ def test_client_forms():
 
 def test_client_options():
     complains("keyrota read --unit= needs to be run as root", "--unit=x.service", "test")
+    for arguments, pattern in ((["Test"], '"Test" is no name of a secret; keyrota status lists all'), (["--unit=x", "test"], '"x" is no name of a service; keyrota status test lists'),
+                               (["--unit=x.service", "--credential=a/b", "test"], '"a/b" is no name of a credential; keyrota status test lists')):
+        complains(pattern, *arguments, status=2)
     status, out, err = client("--root=/run", "read", "test")
     equal((status, out), (1, b""))
     matches(err, "keyrota read --root= needs to be run as root")
@@ -1016,8 +1100,10 @@ tap("a member of a group that the policy names is served", test_group)
 tap("the terminal is on record", test_terminal)
 tap("every refusal reads the same, and its reason is on record", test_refused)
 tap("a uid without an account is refused", test_no_account)
+tap("a uid whose account has the name of another one is not that one", test_same_name)
 tap("PAM and the policy must both say yes", test_stack)
 tap("the modules find user, terminal and secret, whatever the table says", test_stack_items)
+tap("pam_access compares the terminal, or else the service", test_stack_origin)
 tap("no error of a stack is a yes", test_stack_codes)
 tap("without its PAM service nobody is served, whatever the service other says", test_no_stack)
 tap("a table that is missing, torn or unsafe serves nobody", test_tables)
@@ -1030,7 +1116,7 @@ tap("silent peers hold up nobody, and are told in the end", test_silent)
 tap("peers that do not read hold up nobody, and lose nothing", test_no_reader)
 tap("a peer that has exited is not served", test_vanished)
 if os.path.exists(NEXT_PID):
-    tap("a process that has the number of one that has exited is not that one", test_reused)
+    tap("a process that has the number of one that has exited is not that one", lambda: reused(Listener("/run/reused")))
 tap("who connected is who asks", test_passed)
 tap("a program in a user namespace of its own is not served", test_namespace)
 tap("a user has four requests under way at most, and other users are served meanwhile", test_limit_of_uid)
@@ -1038,8 +1124,11 @@ tap("room is kept for users who have no request under way", test_limit)
 tap("without a journal nothing is read", test_no_journal)
 tap("with a stuck journal nothing is read", test_stuck_journal)
 if shutil.which("strace") and not os.environ.get("KEYROTA_SANITIZED"):
+    tap("who connects without end holds up nobody", test_flood)
     tap("the record comes before the first byte", test_record_first)
     tap("a kernel that knows no descriptor of the peer's process will do", test_old_kernel)
+    if os.path.exists(NEXT_PID):
+        tap("there, too, a process of another user that has the number of one that has exited is not that one", test_reused_old)
 tap("a request whose process is killed is answered, on record, and leaves no process behind", test_child_killed)
 tap("a killed server leaves no part of an answer", test_server_killed)
 tap("a server that is told to end tells who is waiting", test_term)

@@ -364,6 +364,17 @@ is "with its drop-in in effect it should hold something" "$(of late late.service
 is "... and is given it" "$(over late)" "1 0 0"
 is "... as its record says" "$(of late late.service)" "running $wanted $wanted"
 
+service unrecorded@.service
+systemctl daemon-reload
+systemctl start unrecorded@{1..3}.service
+policy_make unrecorded ES256 "$(deliver unrecorded@.service verify jwks jwks)
+on_change = none"
+keyrota provision
+systemctl daemon-reload
+strace -qq -f -o "$SCRATCH/trace" -e trace=nanosleep,clock_nanosleep "$TOOL" unrecorded over >"$SCRATCH/over" 2>/dev/null
+is "several without a record are not restarted by hand" "$(cat "$SCRATCH/over")" "0 0 3"
+is "... and were given the time for it together, not each" "$(grep -c 'tv_nsec=20000000' "$SCRATCH/trace")" 100
+
 mkdir -p /etc/systemd/system/keyrota-credential.service.d
 printf '%s\n' '[Service]' InaccessiblePaths=/run/keyrota/served \
         >/etc/systemd/system/keyrota-credential.service.d/no-record.conf

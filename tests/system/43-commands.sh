@@ -294,13 +294,19 @@ ok "... have another key" test "$(kid_of es)" != "$stolen"
 # ---- a secret that is no longer wanted ---------------------------------------------------------------------------
 
 refused "destroy: not while its policy is there" "policy" keyrota destroy legacy
-exchange_stop legacy-issuer.service legacy-verifier.service
+exchange_stop legacy-verifier.service
 rm $POLICIES/legacy.ini
 systemctl daemon-reload
 ok "a policy is removed" keyrota rotate
 ok "... its keys are kept" test -n "$(kids_stored testing/legacy)"
 is "... keyrota status calls it retired" "$(keyrota status --json legacy | jq '.secrets[].retired')" true
 ok "destroy" keyrota destroy legacy
+ok "... its keys stay while a service runs with them" test -n "$(kids_stored testing/legacy)"
+like "... keyrota status names it" "$(keyrota status legacy)" "wrong: legacy-issuer.service runs with its keys, .*systemctl stop legacy-issuer.service"
+like "... and so does keyrota plan" "$(keyrota plan legacy)" "legacy-issuer.service runs with its keys"
+exchange_stop legacy-issuer.service
+is "... which is well when it has been stopped" "$(keyrota status legacy | grep wrong:)" ""
+ok "(the next look)" keyrota rotate legacy
 gone() {
         [[ -z $(kids_stored testing/legacy) ]]
 }

@@ -82,6 +82,18 @@ ok "... one of a single secret too" systemctl start keyrota-rotate@issuer.servic
 is "... and stores nothing" "$(find $STORE -name '*.jwe' -printf '%p %T@ %i\n' | sort)" "$stored"
 is "... and leaves the timers where they are" "$(systemctl show -P NextElapseUSecRealtime keyrota-rotate@{api,issuer,odd-name.1}.timer)" "$timers"
 
+# ---- a sweep that cannot begin -----------------------------------------------------------------------------------
+
+systemctl stop keyrota-rotate@api.timer # as after a boot
+mv $STORE/kek.cred $STORE/kek.away
+now=$(date +%s) stands=$(armed_at issuer)
+refused "a sweep cannot begin" "kek.cred is gone" keyrota rotate
+ok "... a secret whose timer does not stand is looked at again, not before five minutes" test "$(armed_at api)" -ge $((now + 300))
+is "... the timers that stand are left alone" "$(armed_at issuer)" "$stands"
+mv $STORE/kek.away $STORE/kek.cred
+ok "a sweep that can" keyrota rotate
+ok "... makes it stand at the second of the next event" armed_right api
+
 # ---- it follows the policy -------------------------------------------------------------------------------------
 
 sed -i 's/^cryptoperiod = .*/cryptoperiod = 3d/' $POLICIES/issuer.ini
