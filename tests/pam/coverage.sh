@@ -11,7 +11,8 @@ set -u -o pipefail
 source=$(realpath -- "$(dirname -- "$0")/../..") || exit 99
 folder=$source/build/coverage
 (( $# )) && folder=$(realpath -m -- "$1")
-tests=(tests/pam/test-module tests/pam/test-session tests/pam/test-mutated-tables tests/pam/account.sh tests/pam/control-flags.sh tests/pam/session.sh
+tests=(tests/pam/test-module tests/pam/test-session tests/pam/test-session-faults tests/pam/test-mutated-tables
+       tests/pam/account.sh tests/pam/control-flags.sh tests/pam/session.sh
        tests/unit/test-access tests/unit/test-audit tests/unit/test-copies) # of what the module shares with keyrota
 
 (( EUID == 0 )) || { echo 'only root can make a table that the module trusts' >&2; exit 99; }

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * What a session is given, with every call that the module makes failing in turn. The keyrings are the kernel's: the session's as pam_keyinit makes it, and a live
- * one of the test's own. See wrap.h for who is who.
- */
+/* What a session is given. */
 
-#include <dirent.h>
 #include <errno.h>
 #include <keyutils.h>
 #include <stdio.h>
@@ -16,77 +12,13 @@
 #include "cleanup.h"
 #include "copies.h"
 #include "tap.h"
+#include "world.h"
 #include "wrap.h"
 
-#define PLAIN ((const char *const[]) { NULL })
-#define STRICT ((const char *const[]) { "strict", NULL })
-#define OPTIONS(...) ((const char *const[]) { __VA_ARGS__, NULL })
-
-static const char table[] =
-        "keyrota-access 2\n"
-        "ring 7\n"
-        "locked carol\n"
-        "group ops\n"
-        "secret production/api 3 0 sign session alice\n"
-        "secret production/billing 17 4102444800 verify session alice @ops\n"
-        "secret production/future 0 0 verify session alice\n"
-        "secret production/held 4 0 verify locked alice\n"
-        "secret production/slow 5 0 verify recorded alice\n"
-        "end\n";
-
-static const char api[] = "{\"k\":\0\n\"x\"}"; /* exact bytes, whatever they are */
-
-static void publish(const char *audit) {
-        char payload[256];
-        int n;
-
-        wrap_live();
-        n = snprintf(payload, sizeof(payload), "keyrota1 production/api 3 kid-a\n");
-        memcpy(payload + n, api, sizeof(api) - 1);
-        wrap_publish("secret:production/api/sign", payload, (size_t) n + sizeof(api) - 1);
-        n = snprintf(payload, sizeof(payload), "keyrota1 production/billing 17 kid-b,kid-c\n{\"keys\":[]}");
-        wrap_publish("secret:production/billing/verify", payload, (size_t) n);
-        n = snprintf(payload, sizeof(payload), "keyrota1 production/held 4 kid-h\n{\"keys\":[]}");
-        wrap_publish("secret:production/held/verify", payload, (size_t) n);
-        n = snprintf(payload, sizeof(payload), "keyrota1 production/slow 5 kid-s\n{\"keys\":[]}");
-        wrap_publish("secret:production/slow/verify", payload, (size_t) n);
-        if (audit) {
-                n = snprintf(payload, sizeof(payload), "keyrota1 - 0 -\n%s", audit);
-                wrap_publish("config:audit", payload, (size_t) n);
-        }
-}
-
-/* The world of a test, before a login of this user. */
-static void begin(unsigned uid) {
-        wrap_end();
-        publish("best-effort");
-        wrap_table(table, sizeof(table) - 1);
-        wrap_session(uid, NULL);
-}
-
-static bool has(const char *name, const char *bytes, size_t size) {
-        char buffer[64];
-
-        return wrap_copy(name, buffer, sizeof(buffer)) == (long) size && memcmp(buffer, bytes, size) == 0;
-}
-
-#define HAS_API has("api", api, sizeof(api) - 1)
-#define HAS_BILLING has("billing", "{\"keys\":[]}", 11)
-
-static bool has_nothing(void) {
-        static const char *const names[] = { "api", "billing", "future", "held", "slow" };
-        char buffer[64];
-
-        for (size_t i = 0; i < ELEMENTSOF(names); i++)
-                if (wrap_copy(names[i], buffer, sizeof(buffer)) >= 0)
-                        return false;
-        return wrap_count_possessed() == 0 && wrap_count_left() == 0;
-}
-
 TEST(user_whom_policies_name_finds_the_exact_bytes_and_each_grant_is_on_record) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
-        expect(HAS_API && HAS_BILLING);
+        expect(has_api() && has_billing());
         expect_int(wrap_count_possessed(), 3); /* and the ring */
         expect_int(wrap_count_left(), 0);
         expect_string(wrap.records,
@@ -114,7 +46,7 @@ static key_serial_t ring_of_session(void) {
 TEST(ring_says_whose_it_is) {
         struct copies_holder holder;
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("ALICE", PLAIN), PAM_SUCCESS);
         expect_int(copies_check(ring_of_session(), &holder), 0);
         expect(holder.uid == 1001 && holder.pid == getpid());
@@ -128,14 +60,14 @@ TEST(ring_says_whose_it_is) {
 }
 
 TEST(member_of_a_group_finds_what_the_group_may_read) {
-        begin(1002);
+        world_begin(1002);
         expect_int(wrap_open("bob", PLAIN), PAM_SUCCESS);
-        expect(HAS_BILLING && !HAS_API);
+        expect(has_billing() && !has_api());
         expect_int(wrap_close("bob", PLAIN), PAM_SUCCESS);
 }
 
 TEST(user_without_a_right_gets_nothing_not_even_a_ring) {
-        begin(1004);
+        world_begin(1004);
         expect_int(wrap_open("mallory", STRICT), PAM_SUCCESS);
         expect(!strstr(wrap.trace, "add_key") && !strstr(wrap.trace, "keyctl"));
         expect_string(wrap.log, "");
@@ -147,20 +79,20 @@ TEST(user_without_a_right_gets_nothing_not_even_a_ring) {
 TEST(groups_are_looked_up_only_where_the_table_names_some) {
         static const char text[] = "keyrota-access 2\nring 7\nlocked zoe\nsecret production/api 3 0 sign session alice\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         expect(strstr(wrap.trace, "getgrouplist"));
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
-        expect(HAS_API && !strstr(wrap.trace, "getgr"));
+        expect(has_api() && !strstr(wrap.trace, "getgr"));
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
 }
 
 TEST(locked_user_gets_nothing_and_the_log_says_so) {
         static const char text[] = "keyrota-access 2\nring 7\nlocked alice\nsecret production/api 3 0 sign session alice\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         expect(has_nothing());
@@ -174,7 +106,7 @@ TEST(locked_user_gets_nothing_and_the_log_says_so) {
 TEST(ring_without_copies_is_there_for_what_is_not_yet_published) {
         static const char text[] = "keyrota-access 2\nring 7\nsecret production/future 0 0 verify session alice\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         expect(ring_of_session() > 0);
@@ -189,7 +121,7 @@ TEST(a_session_keyring_that_is_not_the_users_own_is_refused) {
                                       "must stand before pam_keyrota.so\n";
 
         for (unsigned way = 0; way < 4; way++) {
-                begin(1001);
+                world_begin(1001);
                 if (way == 0)
                         wrap_session(1004, NULL); /* of who called su */
                 else if (way == 1)
@@ -209,7 +141,7 @@ TEST(a_session_keyring_that_is_not_the_users_own_is_refused) {
                 expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
                 expect(has_nothing());
         }
-        begin(1001);
+        world_begin(1001);
         expect_int(keyctl_revoke(KEY_SPEC_SESSION_KEYRING), 0);
         expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
         expect(strstr(wrap.log, "there is no session keyring; pam_keyinit.so"));
@@ -220,10 +152,10 @@ TEST(a_session_keyring_that_is_not_the_users_own_is_refused) {
 TEST(under_su_the_real_user_is_not_root) {
         int opened, closed, good;
 
-        begin(1001);
+        world_begin(1001);
         expect_int(setreuid(1004, 0), 0);
         opened = wrap_open("alice", PLAIN);
-        good = HAS_API && HAS_BILLING;
+        good = has_api() && has_billing();
         closed = wrap_close("alice", PLAIN);
         expect_int(setreuid(0, 0), 0);
         expect_int(opened, PAM_SUCCESS);
@@ -233,7 +165,7 @@ TEST(under_su_the_real_user_is_not_root) {
 }
 
 TEST(session_keyring_that_ended_before_close_hurts_nobody) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         expect_int(keyctl_revoke(KEY_SPEC_SESSION_KEYRING), 0);
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
@@ -243,11 +175,11 @@ TEST(session_keyring_that_ended_before_close_hurts_nobody) {
 }
 
 TEST(close_that_is_not_roots_leaves_the_copies_to_the_kernel) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         wrap.not_root = true;
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
-        expect(HAS_API);
+        expect(has_api());
         wrap_session(1001, NULL);
         expect(has_nothing());
 }
@@ -255,12 +187,12 @@ TEST(close_that_is_not_roots_leaves_the_copies_to_the_kernel) {
 TEST(close_leaves_a_key_alone_that_has_the_number_now) {
         key_serial_t ring;
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         ring = ring_of_session();
         expect_int(keyctl_setperm(ring, 0x3f3f0000), 0); /* not as ours are */
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
-        expect(HAS_API);
+        expect(has_api());
         expect_int(wrap_count_possessed(), 3);
         wrap_session(1001, NULL);
 }
@@ -282,15 +214,15 @@ TEST(line_restricts_copies_to_secrets_and_use_and_the_ring_says_so) {
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
                 struct copies_holder holder;
 
-                begin(1001);
+                world_begin(1001);
                 expect_int(wrap_open("alice", rows[i].options), PAM_SUCCESS);
-                expect(HAS_API == rows[i].api && HAS_BILLING == rows[i].billing);
+                expect(has_api() == rows[i].api && has_billing() == rows[i].billing);
                 expect_int(copies_check(ring_of_session(), &holder), 0);
                 expect_string(holder.only, rows[i].only);
                 expect_int(wrap_close("alice", rows[i].options), PAM_SUCCESS);
                 expect(has_nothing());
         }
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", OPTIONS("secret=other", "strict")), PAM_SUCCESS);
         expect(has_nothing());
         expect_int(wrap_open("alice", OPTIONS("secret=billing", "use=sign")), PAM_SUCCESS);
@@ -315,7 +247,7 @@ TEST(options_that_are_wrong_give_nothing) {
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
                 const char *strict[] = { rows[i].options[0], "strict", rows[i].options[1], NULL };
 
-                begin(1001);
+                world_begin(1001);
                 expect_int(wrap_open("alice", rows[i].options), PAM_IGNORE);
                 expect(strncmp(wrap.log, rows[i].log, strlen(rows[i].log)) == 0);
                 expect(strstr(wrap.log, "3 user \"alice\" gets no copy of any secret: the options of pam_keyrota are wrong\n"));
@@ -336,7 +268,7 @@ TEST(options_that_are_wrong_give_nothing) {
 }
 
 TEST(debug_says_what_was_given) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", OPTIONS("debug", "quiet")), PAM_SUCCESS);
         expect(strncmp(wrap.log, "7 user \"alice\" has copies of 2 secrets, in keyring ", 51) == 0);
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
@@ -344,7 +276,7 @@ TEST(debug_says_what_was_given) {
 }
 
 TEST(without_a_table_nothing_is_wrong_but_for_strict) {
-        begin(1001);
+        world_begin(1001);
         (void) unlink(WRAP_TABLE);
         expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
         expect_string(wrap.log, "");
@@ -357,7 +289,7 @@ TEST(without_a_table_nothing_is_wrong_but_for_strict) {
 }
 
 TEST(user_whom_the_name_services_do_not_know_has_no_copies_and_that_is_no_error_but_for_strict) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("unknown", PLAIN), PAM_IGNORE);
         expect_string(wrap.log, "");
         expect_int(wrap_open("unknown", STRICT), PAM_SESSION_ERR);
@@ -369,8 +301,8 @@ TEST(user_whom_the_name_services_do_not_know_has_no_copies_and_that_is_no_error_
 TEST(torn_tables_give_nothing) {
         static const char damaged[] = "keyrota-access 2\nring 7\nsecret production/api 3 0 sign session alice \nend\n";
 
-        begin(1001);
-        wrap_table(table, sizeof(table) - 2);
+        world_begin(1001);
+        world_table(1);
         expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
         expect(strstr(wrap.log, "run/access: torn, or not an access table of this version of keyrota; 'keyrota provision' writes it anew\n"));
         expect(has_nothing());
@@ -385,13 +317,13 @@ TEST(torn_tables_give_nothing) {
 TEST(a_line_that_stands_twice_uses_the_same_ring) {
         key_serial_t ring;
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         ring = ring_of_session();
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         expect_int(ring_of_session(), ring);
         expect_int(wrap_count_possessed(), 3);
-        expect(HAS_API && HAS_BILLING);
+        expect(has_api() && has_billing());
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
         expect(has_nothing());
@@ -400,13 +332,13 @@ TEST(a_line_that_stands_twice_uses_the_same_ring) {
 TEST(lines_with_other_restrictions_have_a_ring_each) {
         const char *const *one = OPTIONS("secret=api"), *const *two = OPTIONS("secret=billing");
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", one), PAM_SUCCESS);
         expect_int(wrap_open("alice", two), PAM_SUCCESS);
-        expect(HAS_API && HAS_BILLING);
+        expect(has_api() && has_billing());
         expect_int(wrap_count_possessed(), 4);
         expect_int(wrap_close("alice", one), PAM_SUCCESS);
-        expect(!HAS_API && HAS_BILLING);
+        expect(!has_api() && has_billing());
         expect_int(wrap_close("alice", two), PAM_SUCCESS);
         expect(has_nothing());
 }
@@ -415,10 +347,10 @@ TEST(lines_with_other_restrictions_have_a_ring_each) {
 TEST(session_can_be_opened_again_after_its_end) {
         key_serial_t ring = 0;
 
-        begin(1001);
+        world_begin(1001);
         for (unsigned i = 0; i < 3; i++) {
                 expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
-                expect(HAS_API && HAS_BILLING);
+                expect(has_api() && has_billing());
                 expect(ring_of_session() != ring);
                 ring = ring_of_session();
                 expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
@@ -429,37 +361,37 @@ TEST(session_can_be_opened_again_after_its_end) {
 TEST(session_can_be_opened_again_after_strict_took_all_back) {
         key_serial_t ring;
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         ring = ring_of_session();
         (void) unlink(WRAP_TABLE);
         expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
         expect(has_nothing());
-        wrap_table(table, sizeof(table) - 1);
+        world_table(0);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-        expect(HAS_API && HAS_BILLING && ring_of_session() != ring);
+        expect(has_api() && has_billing() && ring_of_session() != ring);
         expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
         expect(has_nothing());
 }
 
 TEST(ring_of_another_user_in_the_same_transaction_is_not_used) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         wrap_session(1002, NULL);
         expect_int(wrap_open("bob", PLAIN), PAM_SUCCESS);
-        expect(HAS_BILLING && !HAS_API);
+        expect(has_billing() && !has_api());
         expect_int(wrap_close("bob", PLAIN), PAM_SUCCESS);
         expect(has_nothing());
 }
 
 TEST(strict_takes_back_what_an_earlier_line_gave) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         wrap_unpublish("secret:production/api/sign");
         expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
         expect(has_nothing());
 
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         (void) unlink(WRAP_TABLE);
         expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
@@ -487,12 +419,12 @@ TEST(a_secret_that_cannot_be_copied_is_told_and_the_others_are_given) {
         };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-                begin(1001);
+                world_begin(1001);
                 wrap_unpublish("secret:production/api/sign");
                 if (rows[i].payload)
                         wrap_publish("secret:production/api/sign", rows[i].payload, strlen(rows[i].payload));
                 expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
-                expect(HAS_BILLING && !HAS_API);
+                expect(has_billing() && !has_api());
                 expect(strstr(wrap.log, "3 user \"alice\" gets no copy of api: "));
                 expect(strstr(wrap.log, rows[i].log));
                 expect(strstr(wrap.records, "NAME=billing") && strstr(wrap.records, "EVENT=copy-refused VERDICT=refused ENVIRONMENT=production NAME=api "));
@@ -512,7 +444,7 @@ TEST(large_entries_are_copied_whole) {
         for (size_t i = 0; i < ELEMENTSOF(sizes); i++) {
                 size_t head;
 
-                begin(1001);
+                world_begin(1001);
                 memset(payload, 'x', sizeof(payload));
                 head = (size_t) snprintf(payload, sizeof(payload), "keyrota1 production/api 3 kid-a\n");
                 payload[head] = 'x';
@@ -520,7 +452,7 @@ TEST(large_entries_are_copied_whole) {
                 wrap_publish("secret:production/api/sign", payload, head + sizes[i]);
                 expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
                 expect_int(wrap_copy("api", copy, sizeof(copy)), sizes[i]);
-                expect(memcmp(copy, payload + head, sizes[i]) == 0 && HAS_BILLING);
+                expect(memcmp(copy, payload + head, sizes[i]) == 0 && has_billing());
                 expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
         }
         /* No memory for a large one: nor for those that come after it. */
@@ -532,7 +464,7 @@ TEST(large_entries_are_copied_whole) {
                         expect(n_without > 0);
                         break;
                 }
-                n_without += strcmp(wrap.failed, "mlock ") == 0 && !HAS_API && !HAS_BILLING;
+                n_without += strcmp(wrap.failed, "mlock ") == 0 && !has_api() && !has_billing();
                 (void) wrap_close("alice", PLAIN);
                 wrap_end();
         }
@@ -542,10 +474,10 @@ TEST(large_entries_are_copied_whole) {
 TEST(an_end_beyond_what_the_kernel_counts_is_none) {
         static const char text[] = "keyrota-access 2\nring 7\nsecret production/api 3 9999999999999 sign session alice\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-        expect(HAS_API);
+        expect(has_api());
         expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
 }
 
@@ -553,14 +485,14 @@ TEST(names_within_other_names_count_for_nothing_and_a_name_twice_once) {
         static const char text[] = "keyrota-access 2\nring 7\ngroup ops\nsecret production/api 3 0 sign session alice2 alicex\n"
                                    "secret production/billing 17 0 verify session bob @ops\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         expect(has_nothing());
-        begin(1002);
+        world_begin(1002);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("bob", STRICT), PAM_SUCCESS);
-        expect(HAS_BILLING);
+        expect(has_billing());
         expect_int(wrap.n_records, 1);
         expect_int(wrap_close("bob", STRICT), PAM_SUCCESS);
 }
@@ -568,7 +500,7 @@ TEST(names_within_other_names_count_for_nothing_and_a_name_twice_once) {
 TEST(table_without_lines_gives_nobody_anything) {
         static const char text[] = "keyrota-access 2\nring 7\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         expect(has_nothing());
@@ -589,14 +521,14 @@ TEST(group_that_cannot_be_looked_up_is_an_error_and_what_names_the_user_is_given
         char wanted[256];
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-                begin(rows[i].uid);
+                world_begin(rows[i].uid);
                 wrap.meanwhile_call = "getgrnam_r";
                 wrap.meanwhile = grow_records;
                 expect_int(wrap_open(rows[i].name, OPTIONS("quiet")), PAM_IGNORE);
                 (void) snprintf(wanted, sizeof(wanted), log, rows[i].name);
                 expect_string(wrap.log, wanted);
                 expect(strstr(wrap.records, "EVENT=copy-refused VERDICT=refused REASON=only groups are given the rest, and the name services cannot look up "));
-                expect(HAS_API == rows[i].named && HAS_BILLING == rows[i].named);
+                expect(has_api() == rows[i].named && has_billing() == rows[i].named);
                 expect_int(wrap_close(rows[i].name, OPTIONS("quiet")), PAM_SUCCESS);
                 expect(has_nothing());
 
@@ -610,7 +542,7 @@ TEST(group_that_cannot_be_looked_up_is_an_error_and_what_names_the_user_is_given
 TEST(copy_whose_end_has_passed_is_not_given) {
         static const char text[] = "keyrota-access 2\nring 7\nsecret production/api 3 1000000000 sign session alice\nend\n";
 
-        begin(1001);
+        world_begin(1001);
         wrap_table(text, sizeof(text) - 1);
         expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
         expect(strstr(wrap.log, "gets no copy of api: the end of its key has passed; see 'keyrota status'\n"));
@@ -623,7 +555,7 @@ TEST(a_live_keyring_that_is_gone_or_not_roots_alone_gives_nothing) {
         key_serial_t other;
 
         for (size_t i = 0; i < ELEMENTSOF(serials) + 2; i++) {
-                begin(1001);
+                world_begin(1001);
                 other = add_key("keyring", i == ELEMENTSOF(serials) ? "other" : "keyrota", NULL, 0, KEY_SPEC_PROCESS_KEYRING);
                 expect_int(keyctl_setperm(other, i == ELEMENTSOF(serials) ? 0x003f0000 : 0x3f3f0000), 0);
                 (void) snprintf(text, sizeof(text), "keyrota-access 2\nring %d\nsecret production/api 3 0 sign session alice\nend\n",
@@ -641,7 +573,7 @@ TEST(user_whose_quota_is_used_up_is_told) {
         bool told = false;
 
         for (unsigned at = 1; !told; at++) {
-                begin(1001);
+                world_begin(1001);
                 wrap.fail_at[0] = at;
                 wrap.fail_errno = EDQUOT;
                 (void) wrap_open("alice", PLAIN);
@@ -658,7 +590,7 @@ static unsigned n_replaced;
 
 static void replace_always(void) {
         n_replaced++;
-        wrap_table(table, sizeof(table) - 1);
+        world_table(0);
 }
 
 static void replace_once_without_alice(void) {
@@ -673,22 +605,22 @@ static void rotate_once(void) {
 
         wrap.meanwhile = NULL;
         wrap_publish("secret:production/api/sign", payload, sizeof(payload) - 1);
-        wrap_table(table, sizeof(table) - 1);
+        world_table(0);
 }
 
 TEST(table_that_is_replaced_meanwhile_is_read_again) {
-        begin(1001);
+        world_begin(1001);
         wrap.meanwhile_call = "fstatat";
         wrap.meanwhile = replace_once_without_alice;
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
         expect(has_nothing());
         expect(!strstr(wrap.records, "granted"));
 
-        begin(1001);
+        world_begin(1001);
         wrap.meanwhile_call = "fstatat";
         wrap.meanwhile = rotate_once;
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-        expect(has("api", "new", 3) && HAS_BILLING);
+        expect(has("api", "new", 3) && has_billing());
         expect(strstr(wrap.records, "NAME=api KID=kid-n GENERATION=4 ") && !strstr(wrap.records, "GENERATION=3 "));
         expect_int(wrap.n_records, 3);
         expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
@@ -696,7 +628,7 @@ TEST(table_that_is_replaced_meanwhile_is_read_again) {
 }
 
 TEST(table_that_is_replaced_again_and_again_gives_nothing) {
-        begin(1001);
+        world_begin(1001);
         n_replaced = 0;
         wrap.meanwhile_call = "fstatat";
         wrap.meanwhile = replace_always;
@@ -708,18 +640,18 @@ TEST(table_that_is_replaced_again_and_again_gives_nothing) {
 }
 
 TEST(second_line_that_meets_another_table_takes_back_only_what_that_one_does_not_allow) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         wrap.meanwhile_call = "fstatat";
         wrap.meanwhile = rotate_once;
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
-        expect(has("api", "new", 3) && HAS_BILLING);
+        expect(has("api", "new", 3) && has_billing());
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
         expect(has_nothing());
 }
 
 TEST(copy_that_cannot_be_renewed_is_told) {
-        begin(1001);
+        world_begin(1001);
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         rotate_once();
         wrap.fail_call = "keyctl_update";
@@ -730,17 +662,15 @@ TEST(copy_that_cannot_be_renewed_is_told) {
         expect(has_nothing());
 }
 
-static const char *judge(const char *user, bool strict, bool required, int result);
-
 /* ---- records -------------------------------------------------------------------------------------------------------- */
 
 TEST(where_a_record_is_a_must_there_is_no_copy_without) {
         static const enum wrap_journal bad[] = { WRAP_JOURNAL_NONE, WRAP_JOURNAL_STUCK };
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
-                begin(1001);
-                publish("required");
-                wrap_table(table, sizeof(table) - 1);
+                world_begin(1001);
+                world_publish("required");
+                world_table(0);
                 expect_int(wrap_open("alice", OPTIONS("quiet")), PAM_SUCCESS);
                 expect_int(wrap_close("alice", OPTIONS("quiet")), PAM_SUCCESS);
                 wrap_set_journal(bad[i]);
@@ -758,10 +688,10 @@ TEST(where_no_record_is_a_must_nobody_waits_for_a_stuck_journal) {
         static const enum wrap_journal bad[] = { WRAP_JOURNAL_NONE, WRAP_JOURNAL_STUCK };
 
         for (size_t i = 0; i < ELEMENTSOF(bad); i++) {
-                begin(1001);
+                world_begin(1001);
                 wrap_set_journal(bad[i]);
                 expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-                expect(HAS_API && HAS_BILLING);
+                expect(has_api() && has_billing());
                 expect(strstr(wrap.log, "4 the journal takes no record of the copies of user \"alice\": "));
                 expect(!strstr(wrap.trace, "poll "));
                 expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
@@ -769,230 +699,17 @@ TEST(where_no_record_is_a_must_nobody_waits_for_a_stuck_journal) {
         }
 }
 
-TEST(records_that_the_journal_does_not_take_are_noted) {
-        begin(1001);
-        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
-        (void) wrap_missing();
-        wrap_set_journal(WRAP_JOURNAL_NONE);
-        expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-        expect_string(wrap_missing(), "copy-granted production/api alice sshd: No such file or directory\n"
-                                      "copy-granted production/billing alice sshd: No such file or directory\n"
-                                      "copy-refused production/held alice sshd: No such file or directory\n");
-        expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
-        (void) unlink(WRAP_TABLE);
-        expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
-        expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n");
-        begin(1001);
-        publish("required");
-        wrap_table(table, sizeof(table) - 1);
-        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
-        expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n"); /* what was not given needs no record */
-        begin(1001);
-        for (unsigned at = 1;; at++) {
-                const char *wrong;
-                int result;
-
-                wrap.fail_at[0] = at;
-                wrap.fail_errno = ENOMEM;
-                result = wrap_open("alice", PLAIN);
-                if (wrap.failed[0] == '\0')
-                        break;
-                wrong = judge("alice", false, false, result);
-                if (wrong)
-                        printf("# %s: call %u, failed: %s\n# trace: %s\n", wrong, at, wrap.failed, wrap.trace);
-                expect(!wrong);
-                (void) wrap_close("alice", PLAIN);
-                wrap_end();
-        }
-        expect(strstr(wrap.trace, "write "));
-        (void) wrap_close("alice", PLAIN);
-        (void) wrap_missing();
-        wrap_set_journal(WRAP_JOURNAL_GOOD);
-}
-
 TEST(journal_that_takes_the_record_in_time_is_waited_for) {
-        begin(1001);
-        publish("required");
-        wrap_table(table, sizeof(table) - 1);
+        world_begin(1001);
+        world_publish("required");
+        world_table(0);
         wrap_set_journal(WRAP_JOURNAL_STUCK);
         wrap.meanwhile_call = "poll";
         wrap.meanwhile = wrap_relieve_journal;
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
-        expect(HAS_API && strstr(wrap.records, "NAME=api") && strstr(wrap.records, "NAME=billing"));
+        expect(has_api() && strstr(wrap.records, "NAME=api") && strstr(wrap.records, "NAME=billing"));
         expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
         wrap_set_journal(WRAP_JOURNAL_GOOD);
-}
-
-/* ---- faults --------------------------------------------------------------------------------------------------------- */
-
-static unsigned count_descriptors(void) {
-        DIR *dir = opendir("/proc/self/fd");
-        unsigned n = 0;
-
-        if (!dir)
-                return 0;
-        while (readdir(dir))
-                n++;
-        closedir(dir);
-        return n;
-}
-
-static const int errors[] = { EIO, ENOMEM, EMFILE, EACCES, EAGAIN, EINTR, ENOENT, EDQUOT, ENOKEY, EKEYREVOKED, EKEYEXPIRED, EPERM, ERANGE };
-
-/* Whatever has failed: the result says how it is, nothing is left behind that the session does not possess, it possesses nothing that is not the user's, and
- * where records are a must each copy is on record. */
-static const char *judge(const char *user, bool strict, bool required, int result) {
-        bool alice = strcmp(user, "alice") == 0, copies = HAS_API || HAS_BILLING;
-        unsigned n_keys = wrap_count_possessed();
-
-        if (wrap_count_left() != 0)
-                return "keys left behind";
-        if (strcmp(user, "mallory") == 0 && n_keys != 0)
-                return "a ring for who has no right";
-        if (HAS_API && !alice)
-                return "a copy for who has no right";
-        if (result != PAM_SUCCESS && result != (strict ? PAM_SESSION_ERR : PAM_IGNORE))
-                return "another result";
-        if (strict && result != PAM_SUCCESS && n_keys != 0)
-                return "not everything was taken back";
-        if (result == PAM_SUCCESS && !strcmp(user, "mallory"))
-                return NULL;
-        if (result == PAM_SUCCESS && strstr(wrap.failed, "getgrnam_r ") && (wrap.fail_errno == ENOENT || wrap.fail_errno == EPERM))
-                return NULL; /* that there is no such group */
-        if (result == PAM_SUCCESS && (!HAS_BILLING || HAS_API != alice))
-                return "a success without the copies";
-        if (required && (wrap.fail_errno == ENOKEY || wrap.fail_errno == EKEYREVOKED || wrap.fail_errno == EKEYEXPIRED) && strstr(wrap.failed, "keyctl_"))
-                return NULL; /* that nothing says that records are a must */
-        if (required && copies && !(strstr(wrap.records, "copy-granted") && (!HAS_API || strstr(wrap.records, "granted ENVIRONMENT=production NAME=api")) &&
-                                    (!HAS_BILLING || strstr(wrap.records, "granted ENVIRONMENT=production NAME=billing"))))
-                return "a copy without a record";
-        return NULL;
-}
-
-static bool bears(const char *user, bool strict, bool required, unsigned first, unsigned second, unsigned from, int error) {
-        const char *wrong;
-        int result;
-
-        wrap.fail_at[0] = first;
-        wrap.fail_at[1] = second;
-        wrap.fail_from = from;
-        wrap.fail_errno = error;
-        result = wrap_open(user, strict ? STRICT : PLAIN);
-        wrong = judge(user, strict, required, result);
-        if (wrong)
-                printf("# %s: user %s, strict %d, calls %u %u %u, error %d, result %d, failed: %s\n# log: %s# trace: %s\n", wrong, user, strict, first, second, from,
-                       error, result, wrap.failed, wrap.log, wrap.trace);
-        (void) wrap_close(user, strict ? STRICT : PLAIN);
-        wrap_end();
-        if (!wrong && !has_nothing()) {
-                wrong = "keys left behind at the end";
-                printf("# %s: user %s, calls %u %u %u, error %d\n", wrong, user, first, second, from, error);
-        }
-        return !wrong;
-}
-
-static const struct {
-        const char *name;
-        unsigned uid;
-} users[] = { { "alice", 1001 }, { "bob", 1002 }, { "mallory", 1004 } };
-
-static void bear_faults(bool required, bool twice) {
-        unsigned before = 0;
-
-        for (size_t u = 0; u < ELEMENTSOF(users); u++) {
-                unsigned n_calls;
-
-                begin(users[u].uid);
-                publish(required ? "required" : "best-effort");
-                wrap_table(table, sizeof(table) - 1);
-                expect_int(wrap_open(users[u].name, PLAIN), PAM_SUCCESS);
-                n_calls = wrap.n_calls;
-                (void) wrap_close(users[u].name, PLAIN);
-                wrap_end();
-                before = count_descriptors();
-                for (unsigned strict = 0; strict < 2; strict++)
-                        for (unsigned first = 1; first <= n_calls; first++) {
-                                for (size_t e = 0; e < ELEMENTSOF(errors) && !twice; e++) {
-                                        expect(bears(users[u].name, strict, required, first, 0, 0, errors[e]));
-                                        /* read(2) that is interrupted for ever there is none, and it would be begun again for ever. */
-                                        expect(errors[e] == EINTR || bears(users[u].name, strict, required, 0, 0, first, errors[e]));
-                                }
-                                for (unsigned second = first + 1; twice && second <= n_calls + 8; second++)
-                                        expect(bears(users[u].name, strict, required, first, second, 0, errors[(first + second) % ELEMENTSOF(errors)]));
-                        }
-                expect_int(count_descriptors(), before);
-        }
-}
-
-TEST(any_call_that_fails_leaves_nothing_behind_and_gives_nobody_more) {
-        bear_faults(false, false);
-}
-
-TEST(any_call_that_fails_gives_no_copy_without_a_record_where_that_is_a_must) {
-        bear_faults(true, false);
-}
-
-TEST(any_two_calls_that_fail_leave_nothing_behind_and_give_nobody_more) {
-        bear_faults(true, true);
-}
-
-TEST(a_second_line_bears_any_call_that_fails_too) {
-        unsigned n_calls = 0;
-
-        for (unsigned strict = 0; strict < 2; strict++)
-                for (unsigned at = 0; at <= n_calls; at++)
-                        for (size_t e = 0; e < ELEMENTSOF(errors); e++) {
-                                const char *const *options = strict ? STRICT : PLAIN, *wrong;
-                                int result;
-
-                                begin(1001);
-                                expect_int(wrap_open("alice", options), PAM_SUCCESS);
-                                wrap.fail_at[0] = at;
-                                wrap.fail_errno = errors[e];
-                                result = wrap_open("alice", options);
-                                n_calls = at == 0 ? wrap.n_calls : n_calls;
-                                wrong = judge("alice", strict, false, result);
-                                if (wrong)
-                                        printf("# %s: strict %u, call %u, error %d, result %d, failed: %s\n# log: %s", wrong, strict, at, errors[e], result, wrap.failed,
-                                               wrap.log);
-                                expect(!wrong);
-                                (void) wrap_close("alice", options);
-                        }
-}
-
-TEST(each_call_of_the_module_was_among_those_that_failed) {
-        static const char *const seen[] = { "open-proc ", "fstat-proc ", "read-proc ", "open ", "openat ", "fstat ", "fstatat ", "read ", "malloc ", "calloc ",
-                                            "realloc ", "reallocarray ", "mmap ", "munmap ", "mlock ", "madvise ", "socket ", "connect ", "sendmmsg ", "add_key ",
-                                            "keyctl_describe ", "keyctl_link ", "keyctl_read ", "keyctl_search ", "keyctl_set_timeout ", "keyctl_setperm ",
-                                            "keyctl_unlink ", "getpwnam_r ", "getgrouplist ", "getgrnam_r ", "pam_get_item ", "pam_get_item-other ",
-                                            "pam_get_data ", "pam_set_data ", "close " };
-
-        begin(1001);
-        expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
-        for (size_t i = 0; i < ELEMENTSOF(seen); i++) {
-                if (!strstr(wrap.trace, seen[i]))
-                        printf("# %s\n", seen[i]);
-                expect(strstr(wrap.trace, seen[i]));
-        }
-        expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
-        expect(strstr(wrap.trace, "keyctl_read_alloc ") && strstr(wrap.trace, "keyctl_revoke ") && strstr(wrap.trace, "keyctl_clear "));
-        wrap_end();
-}
-
-TEST(a_fault_at_the_end_of_a_session_is_nobodys_concern) {
-        for (unsigned at = 1;; at++) {
-                begin(1001);
-                expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
-                wrap.fail_at[0] = at;
-                wrap.fail_errno = EIO;
-                expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
-                if (wrap.failed[0] == '\0')
-                        break;
-        }
-        wrap_session(1001, NULL);
-        wrap_end();
-        expect(has_nothing());
 }
 
 TEST(in_the_end_none_of_the_modules_keys_is_left_in_the_kernel) {
