@@ -144,7 +144,7 @@ int account_check(pam_handle_t *pamh, int argc, const char **argv) {
 
         r = access_table_read(&table, &detail);
         if (r < 0)
-                pam_syslog(pamh, LOG_ERR, PATH_ACCESS ": %s: everybody refused; 'keyrota provision' writes it anew", detail ? detail : message_error(r));
+                pam_syslog(pamh, LOG_ERR, PATH_ACCESS ": %s: everybody refused; %s", detail ? detail : message_error(r), message_table_remedy(r));
         r = membership_load(q.holder.user, &who);
         if (r < 0)
                 pam_syslog(pamh, LOG_ERR, "cannot look up user \"%s\" in the name services: %s: refused", q.user, message_error(r));

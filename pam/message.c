@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Strings from elsewhere in a line of the log. */
 
+#include <errno.h>
 #include <string.h>
 
 #include "message.h"
@@ -32,4 +33,8 @@ const char *message_error(int error) {
         const char *text = strerrordesc_np(-error);
 
         return text ? text : "unknown error";
+}
+
+const char *message_table_remedy(int error) {
+        return error == -EACCES ? "only a program that runs as root can ask pam_keyrota" : "'keyrota provision' writes it anew";
 }

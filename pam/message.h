@@ -12,4 +12,7 @@ const char *message_escape(const char *text, char buffer[static MESSAGE_ESCAPED_
 /* What the errno, negative, means. */
 const char *message_error(int error);
 
+/* What can be done about an access table that cannot be used. */
+const char *message_table_remedy(int error);
+
 #endif

@@ -133,7 +133,7 @@ static int read_table(struct opening *o) {
         if (r == -ENOENT)
                 pass_over(o, "there is no " PATH_ACCESS "; 'keyrota provision' writes it");
         else if (r < 0)
-                fail(o, NULL, PATH_ACCESS ": %s; 'keyrota provision' writes it anew", detail ? detail : message_error(r));
+                fail(o, NULL, PATH_ACCESS ": %s; %s", detail ? detail : message_error(r), message_table_remedy(r));
         return r;
 }
 

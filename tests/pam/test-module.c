@@ -427,6 +427,14 @@ TEST(quiet_says_nothing_of_users_and_everything_of_errors) {
                                 "provision' writes it anew\n");
 }
 
+TEST(program_that_may_not_read_the_table_is_not_told_to_have_it_written) {
+        use_table();
+        wrap.fail_call = "openat";
+        wrap.fail_errno = EACCES;
+        expect_int(wrap_secret("alice", "billing"), PAM_PERM_DENIED);
+        expect_string(wrap.log, "3 run/access: Permission denied: everybody refused; only a program that runs as root can ask pam_keyrota\n");
+}
+
 TEST(control_characters_do_not_reach_the_log) {
         char name[200];
 

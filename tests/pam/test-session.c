@@ -298,7 +298,7 @@ TEST(user_whom_the_name_services_do_not_know_has_no_copies_and_that_is_no_error_
         expect(has_nothing());
 }
 
-TEST(torn_tables_give_nothing) {
+TEST(tables_that_are_torn_or_cannot_be_read_give_nothing) {
         static const char damaged[] = "keyrota-access 2\nring 7\nsecret production/api 3 0 sign session alice \nend\n";
 
         world_begin(1001);
@@ -309,6 +309,11 @@ TEST(torn_tables_give_nothing) {
         wrap_table(damaged, sizeof(damaged) - 1);
         expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
         expect(strstr(wrap.log, "run/access: damaged; 'keyrota provision' writes it anew\n"));
+        expect(has_nothing());
+        wrap.fail_call = "openat";
+        wrap.fail_errno = EACCES;
+        expect_int(wrap_open("alice", PLAIN), PAM_IGNORE);
+        expect(strstr(wrap.log, "run/access: Permission denied; only a program that runs as root can ask pam_keyrota\n"));
         expect(has_nothing());
 }
 
