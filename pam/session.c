@@ -229,10 +229,8 @@ static void forget(pam_handle_t *pamh, const char *only) {
 }
 
 /* Is it still ours, and the same user's? The number may be another key's by now. */
-static bool is_ours(const struct session *session) {
-        struct copies_holder holder;
-
-        return session && copies_check(session->ring, &holder) == 0 && holder.uid == session->uid;
+static bool is_ours(const struct session *session, struct copies_holder *ret) {
+        return session && copies_check(session->ring, ret) == 0 && ret->uid == session->uid;
 }
 
 /* As pam_keyinit and systemd make it: anonymous, the user's, and closed to all who do not possess it, but for its owner's view. What lies in another one could
@@ -254,6 +252,7 @@ static const char *check_session_keyring(uid_t uid) {
 
 static int get_ring(struct opening *o) {
         const struct session *session;
+        struct copies_holder earlier;
         const char *reason;
         int r;
 
@@ -265,7 +264,7 @@ static int get_ring(struct opening *o) {
                 return -EPERM;
         }
         session = recall(o->pamh, o->holder.only);
-        if (is_ours(session) && session->uid == o->who->uid) {
+        if (is_ours(session, &earlier) && session->uid == o->who->uid) {
                 o->ring = session->ring;
                 return 0;
         }
@@ -330,10 +329,8 @@ static void hand_over(struct opening *o) {
         size_t n_given = grants_count_given(&o->grants), n_errors = count_errors(&o->grants);
         int r;
 
-        if (n_errors > 0 && (n_given == 0 || o->options.strict)) {
-                grants_take_back(&o->grants, o->ring);
+        if (n_errors > 0 && (n_given == 0 || o->options.strict))
                 records_forget(&o->records, 0);
-        }
         for (size_t i = 0; i < o->grants.n; i++)
                 if (o->grants.items[i].locked)
                         refuse_locked(o, &o->grants.items[i]);
@@ -389,20 +386,54 @@ static void give(struct opening *o) {
         fail(o, NULL, PATH_ACCESS " was replaced %d times meanwhile", ATTEMPTS_MAX);
 }
 
+/* ---- taking --------------------------------------------------------------------------------------------------------- */
+
+struct ending {
+        const struct copies_holder *holder;
+        const char *reason;
+        struct records *records;
+};
+
+static int record_end(const char *name, _unused_ copies_serial copy, void *userdata) {
+        const struct ending *ending = userdata;
+        struct audit_record record = { .name = name, .reason = ending->reason };
+        int r;
+
+        copies_holder_record(ending->holder, &record);
+        r = records_add(ending->records, AUDIT_COPY_REMOVED, &record);
+        if (r < 0)
+                audit_note_missing(AUDIT_COPY_REMOVED, &record, r);
+        return 0;
+}
+
+/* Everything that a session holds. Nothing that goes wrong is a reason to leave it there. */
+static void end_copies(pam_handle_t *pamh, copies_serial ring, const struct copies_holder *holder, const char *reason) {
+        _cleanup_(records_clear) struct records records = RECORDS_NONE;
+        char user[MESSAGE_ESCAPED_MAX];
+        int r;
+
+        (void) copies_foreach(ring, record_end, &(struct ending) { .holder = holder, .reason = reason, .records = &records });
+        (void) copies_clear(ring);
+        (void) keyctl_unlink(ring, KEY_SPEC_SESSION_KEYRING);
+        r = records_send(&records, false);
+        if (r >= 0)
+                return;
+        records_note_missing(&records, r);
+        pam_syslog(pamh, LOG_WARNING, "the journal takes no record of the copies of user \"%s\": %s", message_escape(holder->user, user), message_error(r));
+}
+
 /* Leaves nothing behind of what was not handed over; with strict, nothing at all after an error. */
 static void clean_up(struct opening *o) {
         bool all = o->failed && o->options.strict;
-        const struct session *session = all && o->ring == 0 ? recall(o->pamh, o->holder.only) : NULL;
+        struct copies_holder earlier;
 
-        if (is_ours(session))
-                o->ring = session->ring;
-        if (o->ring == 0 || (o->is_attached && !all))
-                return;
-        if (all) {
-                (void) copies_clear(o->ring);
-                (void) keyctl_unlink(o->ring, KEY_SPEC_SESSION_KEYRING);
-        }
-        take_back(o);
+        if (all && (!o->is_new || o->is_attached)) {
+                const struct session *session = recall(o->pamh, o->holder.only);
+
+                if (is_ours(session, &earlier))
+                        end_copies(o->pamh, session->ring, &earlier, "another line of the stack says strict, and fails");
+        } else if (o->ring != 0 && !o->is_attached)
+                take_back(o);
         if (all || o->ring == 0)
                 forget(o->pamh, o->holder.only);
 }
@@ -434,15 +465,14 @@ int session_open(pam_handle_t *pamh, int argc, const char **argv) {
 
 int session_close(pam_handle_t *pamh, int argc, const char **argv) {
         const struct session *session;
+        struct copies_holder holder;
         struct options options;
 
         if (!options_parse(pamh, OPTIONS_SESSION, argc, argv, &options) || geteuid() != 0)
                 return PAM_SUCCESS;
         session = recall(pamh, options.only);
-        if (is_ours(session)) {
-                (void) copies_clear(session->ring);
-                (void) keyctl_unlink(session->ring, KEY_SPEC_SESSION_KEYRING);
-        }
+        if (is_ours(session, &holder))
+                end_copies(pamh, session->ring, &holder, "the session has ended");
         forget(pamh, options.only);
         return PAM_SUCCESS;
 }

@@ -160,6 +160,7 @@ TEST(records_that_the_journal_does_not_take_are_noted) {
                                       "copy-granted production/billing alice sshd: No such file or directory\n"
                                       "copy-refused production/held alice sshd: No such file or directory\n");
         expect_int(wrap_close("alice", STRICT), PAM_SUCCESS);
+        expect(strstr(wrap_missing(), "copy-removed -/billing alice sshd: No such file or directory\n"));
         (void) unlink(WRAP_TABLE);
         expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
         expect_string(wrap_missing(), "copy-refused -/- alice sshd: No such file or directory\n");

@@ -33,6 +33,28 @@ TEST(user_whom_policies_name_finds_the_exact_bytes_and_each_grant_is_on_record) 
         expect(has_nothing());
 }
 
+#define ENDED(name, reason)                                                                                                              \
+        "EVENT=copy-removed VERDICT=done NAME=" name " REASON=" reason " USER=alice SERVICE=sshd TTY=pts/3 REMOTE_HOST=2001:db8::1 UID=1001 \n"
+
+TEST(copies_that_end_with_the_session_are_on_record) {
+        world_begin(1001);
+        expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
+        expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+        expect_int(wrap.n_records, 2);
+        expect(strstr(wrap.records, ENDED("api", "the session has ended")) && strstr(wrap.records, ENDED("billing", "the session has ended")));
+        expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+        expect_int(wrap.n_records, 0);
+        wrap_set_journal(WRAP_JOURNAL_NONE);
+        (void) wrap_missing();
+        expect_int(wrap_open("alice", OPTIONS("secret=api")), PAM_SUCCESS);
+        (void) wrap_missing();
+        expect_int(wrap_close("alice", OPTIONS("secret=api")), PAM_SUCCESS);
+        expect_string(wrap_missing(), "copy-removed -/api alice sshd: No such file or directory\n");
+        expect_string(wrap.log, "4 the journal takes no record of the copies of user \"alice\": No such file or directory\n");
+        expect(has_nothing());
+        wrap_set_journal(WRAP_JOURNAL_GOOD);
+}
+
 static key_serial_t ring_of_session(void) {
         key_serial_t keys[64], found = 0;
         long n = keyctl_read(KEY_SPEC_SESSION_KEYRING, (char *) keys, sizeof(keys));
@@ -395,6 +417,9 @@ TEST(strict_takes_back_what_an_earlier_line_gave) {
         wrap_unpublish("secret:production/api/sign");
         expect_int(wrap_open("alice", STRICT), PAM_SESSION_ERR);
         expect(has_nothing());
+        expect(strstr(wrap.records, ENDED("api", "another line of the stack says strict, and fails")));
+        expect(strstr(wrap.records, ENDED("billing", "another line of the stack says strict, and fails")));
+        expect(!strstr(wrap.records, "granted"));
 
         world_begin(1001);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
@@ -605,6 +630,12 @@ static void replace_once_without_alice(void) {
         wrap_table(text, sizeof(text) - 1);
 }
 
+static void replace_once_without_alice_and_break_searches(void) {
+        replace_once_without_alice();
+        wrap.fail_call = "keyctl_search";
+        wrap.fail_errno = EIO;
+}
+
 static void rotate_once(void) {
         static const char payload[] = "keyrota1 production/api 4 kid-n\nnew";
 
@@ -652,6 +683,18 @@ TEST(second_line_that_meets_another_table_takes_back_only_what_that_one_does_not
         expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
         expect(has("api", "new", 3) && has_billing());
         expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+        expect(has_nothing());
+}
+
+TEST(second_line_that_cannot_take_back_one_copy_takes_all) {
+        world_begin(1001);
+        expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
+        wrap.meanwhile_call = "fstatat";
+        wrap.meanwhile = replace_once_without_alice_and_break_searches;
+        expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
+        expect(strstr(wrap.failed, "keyctl_search "));
+        expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+        expect_int(wrap.n_records, 0); /* nothing was left to end with the session */
         expect(has_nothing());
 }
 

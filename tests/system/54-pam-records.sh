@@ -71,6 +71,14 @@ on_record "a refusal" 1 copy-refused KEYROTA_SERVICE=sudo "user=alice name=billi
 keyrota unlock alice
 is "an unlock" "$(records access-unlocked | jq -r '.KEYROTA_USER + .KEYROTA_VERDICT')" alicedone
 session_end alice-sudo
+journal_mark
+session_end alice-ssh-key
+# shellcheck disable=SC2317 # called through ok
+end_is_on_record() {
+        [[ $(records copy-removed KEYROTA_SERVICE=sshd) ]]
+}
+ok "the end of a session is on record" wait_for 20 end_is_on_record
+on_record "... for its copy" 1 copy-removed KEYROTA_SERVICE=sshd "$ssh_holder name=billing reason=the session has ended"
 
 journal_mark
 pamtester app alice acct_mgmt >/dev/null 2>&1

@@ -210,6 +210,11 @@ TEST(removed_copies_are_cut_from_who_has_found_them) {
         expect_int(put(ring, "api", "two", 0), COPY_MADE);
         expect_int(copies_foreach(ring, count, &n), 0);
         expect_int(n, 2);
+        expect_int(put(ring, "gone", "three", 0), COPY_MADE);
+        expect_int(keyctl_revoke(find(ring, "keyrota:gone")), 0);
+        n = 0;
+        expect_int(copies_foreach(ring, count, &n), 0);
+        expect_int(n, 2);
         key = find(ring, "keyrota:billing");
         expect_int(copies_remove(ring, "billing"), 1);
         expect_int(copies_remove(ring, "billing"), 0);
