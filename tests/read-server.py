@@ -166,6 +166,7 @@ class Server:
             os.dup2(100, 3, inheritable=True)
             os.closerange(4, 1024)
             os.dup2(os.open(self.errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)  # as its unit has it: modules ask what terminal it is
             command = [*strace, SERVER, f"--keyring={RING}"]
             os.execvpe(command[0], command, dict(os.environ, LISTEN_PID=str(os.getpid()), LISTEN_FDS="1"))
 
