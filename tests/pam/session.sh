@@ -23,6 +23,7 @@ login 'a user whom policies name'           login daemon session
 like    '... holds the exact bytes'           "$last" $'holds keyrota:api \\{"k":"x"\\}\nholds keyrota:billing \\{"keys":\\[\\]\\}\n'
 like    '... and nothing after the end of the session' "$last" $'\nclosed success\nrecord '
 like    '... with a record of each grant'     "$last" 'EVENT=copy-granted .*NAME=api KID=kid-a GENERATION=3 USER=daemon SERVICE=login TTY=pts/3 REMOTE_HOST=2001:db8::1'
+like    '... and of the end of each'         "$last" 'EVENT=copy-removed .*NAME=api REASON=the session has ended USER=daemon'
 login 'a user whose primary group is named' login www-data session
 like    '... holds what the group may read'   "$last" $'^success\nholds keyrota:billing \\{"keys":\\[\\]\\}\nclosed success'
 login 'a user without a right'              login nobody session
@@ -50,5 +51,7 @@ is '... gives each copy once' "$(grep -c ^holds <<<"$last")" 2
 service one 'session optional pam_keyinit.so force revoke' 'session optional %m secret=api' 'session required pam_permit.so'
 login 'a line with secret='     one daemon session
 like    '... gives that alone'    "$last" $'^success\nholds keyrota:api [^\n]*\nclosed'
+
+like 'the bench of logins works' "$(RUNS=2 POLICIES=20 "${PAM_MODULE%/.libs/*}/tests/bench/login" "$PAM_MODULE" 2>&1)" '^20 policies, 10 copies by user name.*pam_open_session .*getppid'
 
 done_testing
