@@ -246,6 +246,8 @@ static void clean_up(void) {
         (void) unlink("pam.d/other");
         (void) unlink("run/access");
         (void) unlink("run/journal");
+        (void) unlink("run/audit/missing"); /* of records that it did not take */
+        (void) rmdir("run/audit");
         (void) rmdir("pam.d");
         (void) rmdir("run");
         (void) rmdir(folder);
