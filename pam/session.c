@@ -288,6 +288,7 @@ static void take_back(struct opening *o) {
         }
         (void) copies_clear(o->ring);
         copies_drop(o->ring);
+        forget(o->pamh, o->holder.only);
         o->ring = 0;
         o->is_new = false;
 }
@@ -330,7 +331,7 @@ static void hand_over(struct opening *o) {
         int r;
 
         if (n_errors > 0 && (n_given == 0 || o->options.strict))
-                records_forget(&o->records, 0);
+                records_forget(&o->records, 0); /* clean_up() takes back what was given */
         for (size_t i = 0; i < o->grants.n; i++)
                 if (o->grants.items[i].locked)
                         refuse_locked(o, &o->grants.items[i]);
@@ -434,7 +435,7 @@ static void clean_up(struct opening *o) {
                         end_copies(o->pamh, session->ring, &earlier, "another line of the stack says strict, and fails");
         } else if (o->ring != 0 && !o->is_attached)
                 take_back(o);
-        if (all || o->ring == 0)
+        if (all)
                 forget(o->pamh, o->holder.only);
 }
 

@@ -411,6 +411,24 @@ TEST(ring_of_another_user_in_the_same_transaction_is_not_used) {
         expect(has_nothing());
 }
 
+TEST(copies_end_with_the_session_also_where_a_second_line_found_nothing_to_give) {
+        static const char without[] = "keyrota-access 2\nring 7\nsecret production/api 3 0 sign session bob\nend\n";
+
+        for (unsigned i = 0; i < 2; i++) {
+                world_begin(1001);
+                expect_int(wrap_open("alice", PLAIN), PAM_SUCCESS);
+                if (i == 0)
+                        (void) unlink(WRAP_TABLE);
+                else
+                        wrap_table(without, sizeof(without) - 1);
+                expect_int(wrap_open("alice", PLAIN), i == 0 ? PAM_IGNORE : PAM_SUCCESS);
+                expect(has_api() && has_billing()); /* the run that replaced the table takes them */
+                expect_int(wrap_close("alice", PLAIN), PAM_SUCCESS);
+                expect_int(wrap.n_records, 2);
+                expect(has_nothing());
+        }
+}
+
 TEST(strict_takes_back_what_an_earlier_line_gave) {
         world_begin(1001);
         expect_int(wrap_open("alice", STRICT), PAM_SUCCESS);
