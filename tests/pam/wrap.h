@@ -47,6 +47,8 @@ extern struct wrap wrap;
 
 /* Makes a scratch folder with "run" in it the working directory, and a journal in that; removed at exit. */
 void wrap_scratch(void);
+/* The same for a program of tests; false: who is not root cannot run them, which is said as TAP has it. */
+bool wrap_scratch_of_root(void);
 
 /* Replaces the table; root's, 0600. With a live keyring, its serial number takes the place of "ring 7". */
 void wrap_table(const void *text, size_t size);
@@ -84,6 +86,9 @@ void wrap_end(void);
 unsigned wrap_count_possessed(void);
 unsigned wrap_count_left(void);
 bool wrap_keys_are_gone(void);
+
+/* How many descriptors the process has open. */
+unsigned wrap_count_descriptors(void);
 
 /* The session's copy of the secret, its bytes in buffer with a NUL; -1: none. */
 long wrap_copy(const char *name, char *buffer, size_t size);
